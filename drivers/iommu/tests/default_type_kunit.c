@@ -1,0 +1,629 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The type of a group's default domain: the rules as a table, and what becomes
+ * of them in real groups of a mock IOMMU driver.
+ */
+#include <kunit/test.h>
+#include <linux/iommu.h>
+#include <linux/pci.h>
+
+#include "../default-type.h"
+#include "mock_iommu.h"
+
+#define DMA		IOMMU_DOMAIN_DMA
+#define DMA_FQ		IOMMU_DOMAIN_DMA_FQ
+#define IDENTITY	IOMMU_DOMAIN_IDENTITY
+
+/* The devices that the rules name; they only have to be told apart */
+enum { NOBODY, ANN, BOB };
+
+struct rule_case {
+	const char *name;
+	unsigned int global_type;
+	unsigned int driver_type;
+	bool mem_encrypt;
+	int untrusted, deferred, passthrough, translated, unwilling;
+	bool by_parameter;
+	/* expected */
+	unsigned int type;
+	enum iommu_type_source source;
+	enum iommu_wish_refusal refusal;
+	int culprit;
+};
+
+static const struct rule_case rule_cases[] = {
+	{ "nothing wished, lazy default", DMA_FQ, .unwilling = ANN,
+	  .type = 0, .source = IOMMU_TYPE_DEFAULT,
+	  .refusal = IOMMU_WISH_ALONE, .culprit = ANN },
+	{ "nothing wished, identity default", IDENTITY, .unwilling = ANN,
+	  .type = 0, .source = IOMMU_TYPE_DEFAULT,
+	  .refusal = IOMMU_WISH_ALONE, .culprit = ANN },
+	{ "only bridges", DMA_FQ,
+	  .type = 0, .source = IOMMU_TYPE_DEFAULT },
+	{ "identity by parameter", DMA_FQ, .passthrough = ANN,
+	  .by_parameter = true,
+	  .type = IDENTITY, .source = IOMMU_TYPE_PARAMETER },
+	{ "identity by quirk", DMA_FQ, .passthrough = ANN,
+	  .type = IDENTITY, .source = IOMMU_TYPE_QUIRK },
+	{ "identity, strict default", DMA, .passthrough = ANN,
+	  .by_parameter = true,
+	  .type = IDENTITY, .source = IOMMU_TYPE_PARAMETER },
+	{ "identity as everybody", IDENTITY, .passthrough = ANN,
+	  .by_parameter = true,
+	  .type = 0, .source = IOMMU_TYPE_PARAMETER },
+	{ "identity, one does not", DMA_FQ, .passthrough = ANN,
+	  .unwilling = BOB, .by_parameter = true,
+	  .type = 0, .source = IOMMU_TYPE_DEFAULT,
+	  .refusal = IOMMU_WISH_ALONE, .culprit = BOB },
+	{ "identity, untrusted", DMA_FQ, .passthrough = ANN, .untrusted = ANN,
+	  .by_parameter = true,
+	  .type = DMA, .source = IOMMU_TYPE_UNTRUSTED,
+	  .refusal = IOMMU_WISH_UNTRUSTED, .culprit = ANN },
+	{ "identity, driver requires DMA", DMA_FQ, DMA, .passthrough = ANN,
+	  .by_parameter = true,
+	  .type = DMA, .source = IOMMU_TYPE_DRIVER,
+	  .refusal = IOMMU_WISH_DRIVER },
+	{ "identity, driver requires it too", DMA_FQ, IDENTITY,
+	  .passthrough = ANN, .by_parameter = true,
+	  .type = IDENTITY, .source = IOMMU_TYPE_DRIVER,
+	  .refusal = IOMMU_WISH_DRIVER },
+	{ "identity, memory encrypted", DMA_FQ, .mem_encrypt = true,
+	  .passthrough = ANN, .by_parameter = true,
+	  .type = 0, .source = IOMMU_TYPE_DEFAULT,
+	  .refusal = IOMMU_WISH_ENCRYPTED },
+	{ "identity, crash kernel", DMA_FQ, .passthrough = ANN,
+	  .deferred = BOB, .by_parameter = true,
+	  .type = 0, .source = IOMMU_TYPE_DEFAULT,
+	  .refusal = IOMMU_WISH_KDUMP, .culprit = BOB },
+	{ "translated under identity, lazy", IDENTITY, .translated = ANN,
+	  .unwilling = ANN, .by_parameter = true,
+	  .type = DMA_FQ, .source = IOMMU_TYPE_PARAMETER,
+	  .refusal = IOMMU_WISH_OPPOSED, .culprit = ANN },
+	{ "translated by quirk", IDENTITY, .translated = ANN,
+	  .unwilling = ANN,
+	  .type = DMA_FQ, .source = IOMMU_TYPE_QUIRK,
+	  .refusal = IOMMU_WISH_OPPOSED, .culprit = ANN },
+	{ "translated as everybody", DMA_FQ, .translated = ANN,
+	  .unwilling = ANN, .by_parameter = true,
+	  .type = 0, .source = IOMMU_TYPE_PARAMETER,
+	  .refusal = IOMMU_WISH_OPPOSED, .culprit = ANN },
+	{ "translated and identity on one", IDENTITY, .translated = ANN,
+	  .passthrough = ANN, .by_parameter = true,
+	  .type = DMA_FQ, .source = IOMMU_TYPE_PARAMETER,
+	  .refusal = IOMMU_WISH_OPPOSED, .culprit = ANN },
+	{ "translated, the others identity", IDENTITY, .translated = BOB,
+	  .passthrough = ANN, .unwilling = BOB, .by_parameter = true,
+	  .type = DMA_FQ, .source = IOMMU_TYPE_PARAMETER,
+	  .refusal = IOMMU_WISH_OPPOSED, .culprit = BOB },
+	{ "translated, memory encrypted", IDENTITY, .mem_encrypt = true,
+	  .translated = ANN, .unwilling = ANN, .by_parameter = true,
+	  .type = DMA_FQ, .source = IOMMU_TYPE_PARAMETER,
+	  .refusal = IOMMU_WISH_OPPOSED, .culprit = ANN },
+	{ "translated, driver requires identity", DMA_FQ, IDENTITY,
+	  .translated = ANN, .unwilling = ANN, .by_parameter = true,
+	  .type = IDENTITY, .source = IOMMU_TYPE_DRIVER,
+	  .refusal = IOMMU_WISH_DRIVER },
+	{ "translated, untrusted", IDENTITY, .translated = ANN,
+	  .untrusted = ANN, .unwilling = ANN, .by_parameter = true,
+	  .type = DMA, .source = IOMMU_TYPE_UNTRUSTED,
+	  .refusal = IOMMU_WISH_UNTRUSTED, .culprit = ANN },
+};
+
+static void rule_case_name(const struct rule_case *rule, char *desc)
+{
+	strscpy(desc, rule->name, KUNIT_PARAM_DESC_SIZE);
+}
+
+KUNIT_ARRAY_PARAM(rule, rule_cases, rule_case_name);
+
+static void test_rule(struct kunit *test)
+{
+	const struct rule_case *rule = test->param_value;
+	struct iommu_type_decision decision;
+	struct device *person[BOB + 1] = {};
+	struct device *people;
+
+	people = kunit_kcalloc(test, BOB + 1, sizeof(*people), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, people);
+	for (int i = ANN; i <= BOB; i++) {
+		people[i].iommu_wish_parameter = rule->by_parameter;
+		person[i] = &people[i];
+	}
+
+	iommu_decide_default_type(&(struct iommu_type_request) {
+		.global_type = rule->global_type,
+		.dma_type = DMA_FQ,
+		.driver_type = rule->driver_type,
+		.mem_encrypt = rule->mem_encrypt,
+		.untrusted = person[rule->untrusted],
+		.deferred = person[rule->deferred],
+		.passthrough = person[rule->passthrough],
+		.translated = person[rule->translated],
+		.unwilling = person[rule->unwilling],
+	}, &decision);
+
+	KUNIT_EXPECT_EQ(test, decision.type, rule->type);
+	KUNIT_EXPECT_EQ(test, decision.source, rule->source);
+	KUNIT_EXPECT_EQ(test, decision.refusal, rule->refusal);
+	KUNIT_EXPECT_PTR_EQ(test, decision.culprit, person[rule->culprit]);
+}
+
+/* iommu.strict decides between the two kinds of translation */
+static void test_rule_translated_strict(struct kunit *test)
+{
+	struct device dev = { .iommu_translated = true };
+	struct iommu_type_request request = {
+		.global_type = IDENTITY,
+		.dma_type = DMA,
+		.translated = &dev,
+	};
+	struct iommu_type_decision decision;
+
+	iommu_decide_default_type(&request, &decision);
+	KUNIT_EXPECT_EQ(test, decision.type, DMA);
+}
+
+/* A PCI function that is on no bus, but looks like one on the PCI bus */
+static struct device *fake_pci_function(struct kunit *test, u8 hdr_type)
+{
+	struct pci_dev *pdev;
+
+	pdev = kunit_kzalloc(test, sizeof(*pdev), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, pdev);
+	pdev->hdr_type = hdr_type;
+	pdev->dev.bus = &pci_bus_type;
+	return &pdev->dev;
+}
+
+/* A bridge neither grants nor blocks identity, whatever it wishes */
+static void test_request_bridge(struct kunit *test)
+{
+	struct device *bridge = fake_pci_function(test, PCI_HEADER_TYPE_BRIDGE);
+	struct device *disk = fake_pci_function(test, PCI_HEADER_TYPE_NORMAL);
+	struct iommu_type_request request = {};
+
+	iommu_type_request_add(&request, bridge);
+	KUNIT_EXPECT_NULL(test, request.unwilling);
+	bridge->iommu_passthrough = true;
+	iommu_type_request_add(&request, bridge);
+	KUNIT_EXPECT_NULL(test, request.passthrough);
+
+	iommu_type_request_add(&request, disk);
+	KUNIT_EXPECT_PTR_EQ(test, request.unwilling, disk);
+}
+
+/* But it may be what the protection is for */
+static void test_request_bridge_protected(struct kunit *test)
+{
+	struct device *bridge = fake_pci_function(test, PCI_HEADER_TYPE_BRIDGE);
+	struct iommu_type_request request = {};
+
+	bridge->iommu_translated = true;
+	to_pci_dev(bridge)->untrusted = true;
+	iommu_type_request_add(&request, bridge);
+	KUNIT_EXPECT_PTR_EQ(test, request.translated, bridge);
+	KUNIT_EXPECT_PTR_EQ(test, request.untrusted, bridge);
+}
+
+/* A CardBus bridge or a function with another header does DMA like any other */
+static void test_request_other_headers(struct kunit *test)
+{
+	struct device *cardbus = fake_pci_function(test,
+						   PCI_HEADER_TYPE_CARDBUS);
+	struct iommu_type_request request = {};
+
+	iommu_type_request_add(&request, cardbus);
+	KUNIT_EXPECT_PTR_EQ(test, request.unwilling, cardbus);
+}
+
+/* The command line is named as the source when any of the wishes is from it */
+static void test_request_prefers_parameter(struct kunit *test)
+{
+	struct device *quirk = fake_pci_function(test, PCI_HEADER_TYPE_NORMAL);
+	struct device *named = fake_pci_function(test, PCI_HEADER_TYPE_NORMAL);
+	struct iommu_type_request request = {};
+
+	quirk->iommu_passthrough = true;
+	named->iommu_passthrough = true;
+	named->iommu_wish_parameter = true;
+	iommu_type_request_add(&request, quirk);
+	iommu_type_request_add(&request, named);
+	iommu_type_request_add(&request, quirk);
+	KUNIT_EXPECT_PTR_EQ(test, request.passthrough, named);
+	KUNIT_EXPECT_NULL(test, request.unwilling);
+}
+
+static void test_request_crash_kernel(struct kunit *test)
+{
+	struct device *disk = fake_pci_function(test, PCI_HEADER_TYPE_NORMAL);
+	struct iommu_type_request request = {};
+	struct dev_iommu iommu = {};
+
+	disk->iommu = &iommu;
+	iommu_type_request_add(&request, disk);
+	KUNIT_EXPECT_NULL(test, request.deferred);
+	iommu.attach_deferred = 1;
+	iommu_type_request_add(&request, disk);
+	KUNIT_EXPECT_PTR_EQ(test, request.deferred, disk);
+}
+
+/* A wish goes from lazy to strict to the system's default, then no further */
+static void test_yield(struct kunit *test)
+{
+	struct iommu_type_decision decision = {
+		.type = DMA_FQ,
+		.source = IOMMU_TYPE_PARAMETER,
+		.wish = DMA,
+	};
+
+	KUNIT_ASSERT_TRUE(test, iommu_type_can_yield(&decision));
+	iommu_type_yield(&decision);
+	KUNIT_EXPECT_EQ(test, decision.type, DMA);
+	KUNIT_EXPECT_EQ(test, iommu_type_settled(&decision, DMA),
+			IOMMU_TYPE_PARAMETER);
+	KUNIT_ASSERT_TRUE(test, iommu_type_can_yield(&decision));
+	iommu_type_yield(&decision);
+	KUNIT_EXPECT_EQ(test, decision.type, 0);
+	KUNIT_EXPECT_FALSE(test, iommu_type_can_yield(&decision));
+	KUNIT_EXPECT_EQ(test, iommu_type_settled(&decision, IDENTITY),
+			IOMMU_TYPE_FALLBACK);
+}
+
+/* What the driver or trust requires is no wish and has no way out */
+static void test_requirement_does_not_yield(struct kunit *test)
+{
+	struct iommu_type_decision decision = {
+		.type = DMA,
+		.source = IOMMU_TYPE_DRIVER,
+	};
+
+	KUNIT_EXPECT_FALSE(test, iommu_type_can_yield(&decision));
+	KUNIT_EXPECT_EQ(test, iommu_type_settled(&decision, DMA),
+			IOMMU_TYPE_DRIVER);
+}
+
+static void test_set_wish(struct kunit *test)
+{
+	struct mock_iommu *mock = mock_iommu_create(test);
+	struct mock_device *mdev = mock_device_alloc(test, 0);
+	struct device *dev = &mdev->dev;
+
+	KUNIT_EXPECT_EQ(test, iommu_device_set_wish(dev, IOMMU_DOMAIN_UNMANAGED),
+			-EINVAL);
+	KUNIT_EXPECT_EQ(test, iommu_device_set_wish(dev, 0), -EINVAL);
+	KUNIT_EXPECT_FALSE(test, dev->iommu_passthrough);
+	KUNIT_EXPECT_FALSE(test, dev->iommu_translated);
+
+	dev->iommu_wish_parameter = true;
+	KUNIT_EXPECT_EQ(test, iommu_device_set_wish(dev, IDENTITY), -EEXIST);
+	KUNIT_EXPECT_FALSE(test, dev->iommu_passthrough);
+
+	dev->iommu_wish_parameter = false;
+	KUNIT_EXPECT_EQ(test, iommu_device_set_wish(dev, IDENTITY), 0);
+	KUNIT_EXPECT_TRUE(test, dev->iommu_passthrough);
+	KUNIT_EXPECT_FALSE(test, dev->iommu_translated);
+	KUNIT_EXPECT_EQ(test, iommu_device_set_wish(dev, DMA), 0);
+	KUNIT_EXPECT_TRUE(test, dev->iommu_translated);
+
+	mock_iommu_register(test, mock);
+	mock_device_add(test, mdev);
+	KUNIT_EXPECT_EQ(test, iommu_device_set_wish(dev, IDENTITY), -EBUSY);
+}
+
+/* The tests below need a default that differs from the wish */
+static struct mock_iommu *create_translating(struct kunit *test)
+{
+	if (iommu_default_passthrough())
+		kunit_skip(test, "the system's default is identity");
+	return mock_iommu_create(test);
+}
+
+static struct mock_device *wishing_device(struct kunit *test,
+					  unsigned int group, bool wishes)
+{
+	struct mock_device *mdev = mock_device_alloc(test, group);
+
+	if (wishes) {
+		mdev->dev.iommu_passthrough = true;
+		mdev->dev.iommu_wish_parameter = true;
+	}
+	return mdev;
+}
+
+static void expect_file(struct kunit *test, struct mock_device *mdev,
+			const char *file, const char *text)
+{
+	char buf[32] = "";
+
+	KUNIT_EXPECT_GT(test, mock_group_read(mdev, file, buf, sizeof(buf)), 0);
+	KUNIT_EXPECT_STREQ(test, buf, text);
+}
+
+static void expect_identity(struct kunit *test, struct mock_device *mdev,
+			    const char *source)
+{
+	KUNIT_ASSERT_NOT_NULL(test, mdev->attached);
+	KUNIT_EXPECT_EQ(test, mdev->attached->type, IDENTITY);
+	expect_file(test, mdev, "type", "identity\n");
+	expect_file(test, mdev, "type_source", source);
+}
+
+static void expect_translated(struct kunit *test, struct mock_device *mdev,
+			      const char *source)
+{
+	KUNIT_ASSERT_NOT_NULL(test, mdev->attached);
+	KUNIT_EXPECT_TRUE(test, iommu_is_dma_domain(mdev->attached));
+	KUNIT_EXPECT_TRUE(test, mdev->dev.dma_iommu);
+	expect_file(test, mdev, "type_source", source);
+}
+
+/* Three groups, the second one of two devices; which of them wish is varied */
+static void add_three_groups(struct kunit *test, struct mock_device *mdev[4],
+			     bool first, bool second, bool second_too,
+			     bool third)
+{
+	mdev[0] = wishing_device(test, 0, first);
+	mdev[1] = wishing_device(test, 1, second);
+	mdev[2] = wishing_device(test, 1, second_too);
+	mdev[3] = wishing_device(test, 2, third);
+	for (int i = 0; i < 4; i++)
+		mock_device_add(test, mdev[i]);
+}
+
+static void test_boot_without_wishes(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev[4];
+
+	add_three_groups(test, mdev, false, false, false, false);
+	mock_iommu_register(test, mock);
+	for (int i = 0; i < 4; i++)
+		expect_translated(test, mdev[i], "default\n");
+	KUNIT_EXPECT_EQ(test, mock->identity_allocs, 0);
+	KUNIT_EXPECT_EQ(test, mock->live_domains, 3);
+}
+
+static void test_boot_wish_granted(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev[4];
+
+	add_three_groups(test, mdev, false, true, true, false);
+	mock_iommu_register(test, mock);
+	expect_translated(test, mdev[0], "default\n");
+	expect_identity(test, mdev[1], "parameter\n");
+	expect_identity(test, mdev[2], "parameter\n");
+	expect_translated(test, mdev[3], "default\n");
+	/* No domain was allocated to be thrown away */
+	KUNIT_EXPECT_EQ(test, mock->live_domains, 3);
+}
+
+static void test_boot_wish_not_shared(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev[4];
+
+	add_three_groups(test, mdev, true, true, false, true);
+	mock_iommu_register(test, mock);
+	expect_identity(test, mdev[0], "parameter\n");
+	expect_translated(test, mdev[1], "default\n");
+	expect_translated(test, mdev[2], "default\n");
+	expect_identity(test, mdev[3], "parameter\n");
+}
+
+static void test_boot_wish_against_driver(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev = wishing_device(test, 0, true);
+
+	mdev->def_type = DMA;
+	mock_device_add(test, mdev);
+	mock_iommu_register(test, mock);
+	expect_translated(test, mdev, "driver\n");
+	expect_file(test, mdev, "type", "DMA\n");
+}
+
+static void test_boot_quirk(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev = mock_device_alloc(test, 0);
+
+	KUNIT_ASSERT_EQ(test, iommu_device_set_wish(&mdev->dev, IDENTITY), 0);
+	mock_device_add(test, mdev);
+	mock_iommu_register(test, mock);
+	expect_identity(test, mdev, "quirk\n");
+}
+
+/* One group's identity domain cannot be had: nobody else is worse off */
+static void test_boot_identity_alloc_fails(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev[4];
+
+	add_three_groups(test, mdev, true, true, true, true);
+	mock->fail_identity_alloc = 2;
+	mock_iommu_register(test, mock);
+	KUNIT_EXPECT_EQ(test, mock->identity_allocs, 3);
+	expect_identity(test, mdev[0], "parameter\n");
+	expect_translated(test, mdev[1], "fallback\n");
+	expect_translated(test, mdev[2], "fallback\n");
+	expect_identity(test, mdev[3], "parameter\n");
+}
+
+/* The second device of a group refuses: the first one goes with it */
+static void test_boot_identity_attach_fails(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev[4];
+
+	add_three_groups(test, mdev, true, true, true, true);
+	mdev[2]->fail_identity_attach = true;
+	mock_iommu_register(test, mock);
+	expect_identity(test, mdev[0], "parameter\n");
+	expect_translated(test, mdev[1], "fallback\n");
+	expect_translated(test, mdev[2], "fallback\n");
+	KUNIT_EXPECT_PTR_EQ(test, mdev[1]->attached, mdev[2]->attached);
+	expect_identity(test, mdev[3], "parameter\n");
+	/* The identity domain that nobody took is gone */
+	KUNIT_EXPECT_EQ(test, mock->live_domains, 3);
+}
+
+static void test_hotplug(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *named = wishing_device(test, 0, true);
+	struct mock_device *other = wishing_device(test, 1, false);
+	struct mock_device *refused = wishing_device(test, 2, true);
+
+	mock_iommu_register(test, mock);
+	refused->fail_identity_attach = true;
+	mock_device_add(test, other);
+	mock_device_add(test, named);
+	mock_device_add(test, refused);
+	expect_translated(test, other, "default\n");
+	expect_identity(test, named, "parameter\n");
+	expect_translated(test, refused, "fallback\n");
+}
+
+static void test_auto_returns_to_the_wish(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev = wishing_device(test, 0, true);
+
+	mock_device_add(test, mdev);
+	mock_iommu_register(test, mock);
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "DMA\n"), 4);
+	expect_translated(test, mdev, "sysfs\n");
+	expect_file(test, mdev, "type", "DMA\n");
+
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "auto"), 4);
+	expect_identity(test, mdev, "parameter\n");
+	KUNIT_EXPECT_FALSE(test, mdev->dev.dma_iommu);
+	KUNIT_EXPECT_EQ(test, mock->live_domains, 1);
+}
+
+static void test_auto_falls_back(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev = wishing_device(test, 0, true);
+
+	mock_device_add(test, mdev);
+	mock_iommu_register(test, mock);
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "DMA"), 3);
+	mdev->fail_identity_attach = true;
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "auto"), 4);
+	expect_translated(test, mdev, "fallback\n");
+	KUNIT_EXPECT_EQ(test, mock->live_domains, 1);
+}
+
+static void test_write_errors_change_nothing(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev = wishing_device(test, 0, false);
+	struct iommu_domain *before;
+
+	mock_device_add(test, mdev);
+	mock_iommu_register(test, mock);
+	before = mdev->attached;
+
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "dma"),
+			-EINVAL);
+	mdev->fail_identity_attach = true;
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "identity"),
+			-EINVAL);
+	mdev->fail_identity_attach = false;
+	mock->fail_identity_alloc = mock->identity_allocs + 1;
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "identity"),
+			-ENOMEM);
+	mdev->def_type = DMA;
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "identity"),
+			-EINVAL);
+	KUNIT_EXPECT_LT(test, mock_group_write(mdev, "type_source", "sysfs"),
+			0);
+
+	KUNIT_EXPECT_PTR_EQ(test, mdev->attached, before);
+	expect_translated(test, mdev, "default\n");
+	KUNIT_EXPECT_EQ(test, mock->live_domains, 1);
+}
+
+/* Writing what is there is not a choice, so it is not remembered as one */
+static void test_same_type_keeps_source(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev = wishing_device(test, 0, true);
+
+	mock_device_add(test, mdev);
+	mock_iommu_register(test, mock);
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "identity"),
+			8);
+	expect_identity(test, mdev, "parameter\n");
+}
+
+static void test_emptied_group_forgets(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev = wishing_device(test, 0, false);
+	struct mock_device *next = wishing_device(test, 0, false);
+	struct iommu_group *group;
+
+	mock_device_add(test, mdev);
+	mock_iommu_register(test, mock);
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "identity"),
+			8);
+	expect_identity(test, mdev, "sysfs\n");
+
+	/* The same group, kept alive by a reference */
+	group = iommu_group_get(&mdev->dev);
+	mock_device_remove(mdev);
+	mock_device_add(test, next);
+	KUNIT_EXPECT_PTR_EQ(test, next->dev.iommu_group, group);
+	iommu_group_put(group);
+	expect_translated(test, next, "default\n");
+}
+
+static void test_leaving_changes_nothing(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev[4];
+
+	add_three_groups(test, mdev, false, true, false, false);
+	mock_iommu_register(test, mock);
+	expect_translated(test, mdev[1], "default\n");
+	mock_device_remove(mdev[2]);
+	expect_translated(test, mdev[1], "default\n");
+}
+
+static struct kunit_case default_type_cases[] = {
+	KUNIT_CASE_PARAM(test_rule, rule_gen_params),
+	KUNIT_CASE(test_rule_translated_strict),
+	KUNIT_CASE(test_request_bridge),
+	KUNIT_CASE(test_request_bridge_protected),
+	KUNIT_CASE(test_request_other_headers),
+	KUNIT_CASE(test_request_prefers_parameter),
+	KUNIT_CASE(test_request_crash_kernel),
+	KUNIT_CASE(test_yield),
+	KUNIT_CASE(test_requirement_does_not_yield),
+	KUNIT_CASE(test_set_wish),
+	KUNIT_CASE(test_boot_without_wishes),
+	KUNIT_CASE(test_boot_wish_granted),
+	KUNIT_CASE(test_boot_wish_not_shared),
+	KUNIT_CASE(test_boot_wish_against_driver),
+	KUNIT_CASE(test_boot_quirk),
+	KUNIT_CASE(test_boot_identity_alloc_fails),
+	KUNIT_CASE(test_boot_identity_attach_fails),
+	KUNIT_CASE(test_hotplug),
+	KUNIT_CASE(test_auto_returns_to_the_wish),
+	KUNIT_CASE(test_auto_falls_back),
+	KUNIT_CASE(test_write_errors_change_nothing),
+	KUNIT_CASE(test_same_type_keeps_source),
+	KUNIT_CASE(test_emptied_group_forgets),
+	KUNIT_CASE(test_leaving_changes_nothing),
+	{}
+};
+
+static struct kunit_suite default_type_suite = {
+	.name = "iommu_default_type",
+	.test_cases = default_type_cases,
+};
+
+kunit_test_suite(default_type_suite);

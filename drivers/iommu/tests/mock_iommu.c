@@ -1,0 +1,357 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * An IOMMU driver without hardware, on a bus of its own, for KUnit tests that
+ * drive real IOMMU groups.
+ *
+ * A test creates the bus, adds devices, and registers the driver: the devices
+ * that are there already are probed as at boot, later ones as hotplugged. All
+ * of it is undone when the test ends.
+ */
+#include <linux/err.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/mount.h>
+#include <linux/sizes.h>
+#include <linux/slab.h>
+
+#include "../iommu-priv.h"
+#include "mock_iommu.h"
+
+/* The mock driver in use; tests run one after the other */
+static struct mock_iommu *the_mock;
+
+static const struct bus_type mock_bus = {
+	.name = "iommu_kunit",
+};
+
+static void mock_domain_free(struct iommu_domain *domain)
+{
+	the_mock->live_domains--;
+	kfree(domain);
+}
+
+static int mock_attach_dev(struct iommu_domain *domain, struct device *dev)
+{
+	struct mock_device *mdev = to_mock_device(dev);
+
+	if (domain->type == IOMMU_DOMAIN_IDENTITY && mdev->fail_identity_attach)
+		return -EINVAL;
+	mdev->attached = domain;
+	return 0;
+}
+
+static const struct iommu_domain_ops mock_domain_ops = {
+	.attach_dev = mock_attach_dev,
+	.free = mock_domain_free,
+};
+
+static struct iommu_domain *mock_domain_create(void)
+{
+	struct iommu_domain *domain;
+
+	domain = kzalloc(sizeof(*domain), GFP_KERNEL);
+	if (!domain)
+		return ERR_PTR(-ENOMEM);
+	domain->ops = &mock_domain_ops;
+	domain->pgsize_bitmap = SZ_4K;
+	domain->geometry.aperture_end = U64_MAX;
+	domain->geometry.force_aperture = true;
+	the_mock->live_domains++;
+	return domain;
+}
+
+static struct iommu_domain *mock_domain_alloc_paging(struct device *dev)
+{
+	return mock_domain_create();
+}
+
+static struct iommu_domain *mock_domain_alloc(unsigned int type)
+{
+	if (type != IOMMU_DOMAIN_IDENTITY)
+		return ERR_PTR(-EOPNOTSUPP);
+	if (++the_mock->identity_allocs == the_mock->fail_identity_alloc)
+		return ERR_PTR(-ENOMEM);
+	return mock_domain_create();
+}
+
+static struct iommu_device *mock_probe_device(struct device *dev)
+{
+	if (dev->bus != &mock_bus)
+		return ERR_PTR(-ENODEV);
+	return &the_mock->iommu;
+}
+
+/* The group's devices go their way one by one; none may use a freed domain */
+static void mock_release_device(struct device *dev)
+{
+	to_mock_device(dev)->attached = NULL;
+}
+
+static void mock_group_released(void *data)
+{
+	struct iommu_group **slot = data;
+
+	*slot = NULL;
+}
+
+static struct iommu_group *mock_device_group(struct device *dev)
+{
+	struct iommu_group **slot = &the_mock->groups[to_mock_device(dev)->group];
+	struct iommu_group *group;
+
+	if (*slot)
+		return iommu_group_ref_get(*slot);
+	group = iommu_group_alloc();
+	if (IS_ERR(group))
+		return group;
+	iommu_group_set_iommudata(group, slot, mock_group_released);
+	*slot = group;
+	return group;
+}
+
+static bool mock_capable(struct device *dev, enum iommu_cap cap)
+{
+	return cap == IOMMU_CAP_DEFERRED_FLUSH;
+}
+
+static int mock_def_domain_type(struct device *dev)
+{
+	return to_mock_device(dev)->def_type;
+}
+
+static const struct iommu_ops mock_ops = {
+	.capable = mock_capable,
+	.domain_alloc = mock_domain_alloc,
+	.domain_alloc_paging = mock_domain_alloc_paging,
+	.probe_device = mock_probe_device,
+	.release_device = mock_release_device,
+	.device_group = mock_device_group,
+	.def_domain_type = mock_def_domain_type,
+	.default_domain_ops = &mock_domain_ops,
+};
+
+static void mock_bus_unregister(void *unused)
+{
+	bus_unregister(&mock_bus);
+}
+
+static void mock_iommu_unregister(void *data)
+{
+	struct mock_iommu *mock = data;
+
+	if (mock->registered)
+		iommu_device_unregister_bus(&mock->iommu, &mock_bus, &mock->nb);
+	iommu_device_sysfs_remove(&mock->iommu);
+	/* Every group is gone, and its domains with it */
+	KUNIT_EXPECT_EQ(mock->test, mock->live_domains, 0);
+	the_mock = NULL;
+}
+
+/**
+ * mock_iommu_create - make the mock bus and an IOMMU driver for it
+ * @test: the test that uses them, at whose end they go
+ *
+ * Context: process context. Skips the test when another IOMMU driver answers
+ * for devices that no firmware describes, as it would be asked first.
+ *
+ * Return: the driver, not registered yet. Never NULL: the test fails instead.
+ */
+struct mock_iommu *mock_iommu_create(struct kunit *test)
+{
+	struct mock_iommu *mock;
+
+	if (iommu_ops_from_fwnode(NULL))
+		kunit_skip(test, "this machine has an IOMMU of its own");
+
+	mock = kunit_kzalloc(test, sizeof(*mock), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, mock);
+	mock->test = test;
+	KUNIT_ASSERT_EQ(test, bus_register(&mock_bus), 0);
+	KUNIT_ASSERT_EQ(test,
+			kunit_add_action_or_reset(test, mock_bus_unregister,
+						  NULL), 0);
+	KUNIT_ASSERT_EQ(test,
+			iommu_device_sysfs_add(&mock->iommu, NULL, NULL,
+					       "iommu_kunit"), 0);
+	the_mock = mock;
+	KUNIT_ASSERT_EQ(test,
+			kunit_add_action_or_reset(test, mock_iommu_unregister,
+						  mock), 0);
+	return mock;
+}
+
+/**
+ * mock_iommu_register - register the mock driver, which probes its bus
+ * @test: the test
+ * @mock: the driver
+ */
+void mock_iommu_register(struct kunit *test, struct mock_iommu *mock)
+{
+	KUNIT_ASSERT_EQ(test,
+			iommu_device_register_bus(&mock->iommu, &mock_ops,
+						  &mock_bus, &mock->nb), 0);
+	mock->registered = true;
+}
+
+static void mock_device_release(struct device *dev)
+{
+	kfree(to_mock_device(dev));
+}
+
+static void mock_device_put(void *data)
+{
+	struct mock_device *mdev = data;
+
+	if (device_is_registered(&mdev->dev))
+		device_del(&mdev->dev);
+	put_device(&mdev->dev);
+}
+
+/**
+ * mock_device_alloc - make a device that is not on the bus yet
+ * @test: the test that uses it, at whose end it goes
+ * @group: the index of its group
+ *
+ * Return: the device, to which wishes may be given. Never NULL.
+ */
+struct mock_device *mock_device_alloc(struct kunit *test, unsigned int group)
+{
+	static unsigned int serial;
+	struct mock_device *mdev;
+
+	KUNIT_ASSERT_LT(test, group, MOCK_MAX_GROUPS);
+	mdev = kzalloc(sizeof(*mdev), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, mdev);
+	mdev->group = group;
+	device_initialize(&mdev->dev);
+	mdev->dev.bus = &mock_bus;
+	mdev->dev.release = mock_device_release;
+	KUNIT_ASSERT_EQ(test,
+			kunit_add_action_or_reset(test, mock_device_put, mdev),
+			0);
+	KUNIT_ASSERT_EQ(test, dev_set_name(&mdev->dev, "mock%u", serial++), 0);
+	return mdev;
+}
+
+/**
+ * mock_device_add - put a device on the bus
+ * @test: the test
+ * @mdev: the device; it joins its group if the driver is registered
+ */
+void mock_device_add(struct kunit *test, struct mock_device *mdev)
+{
+	KUNIT_ASSERT_EQ(test, device_add(&mdev->dev), 0);
+}
+
+/**
+ * mock_device_remove - take a device from the bus
+ * @mdev: the device; its memory stays until the test ends
+ */
+void mock_device_remove(struct mock_device *mdev)
+{
+	device_del(&mdev->dev);
+}
+
+static int mock_group_access(struct mock_device *mdev, const char *name,
+			     int flags,
+			     ssize_t (*access)(struct file *file, void *data),
+			     void *data)
+{
+	struct file_system_type *sysfs;
+	struct vfsmount *mnt;
+	struct file *file;
+	char path[64];
+	int ret;
+
+	if (!mdev->dev.iommu_group)
+		return -ENODEV;
+	if (snprintf(path, sizeof(path), "kernel/iommu_groups/%d/%s",
+		     iommu_group_id(mdev->dev.iommu_group), name) >=
+	    sizeof(path))
+		return -ENAMETOOLONG;
+
+	sysfs = get_fs_type("sysfs");
+	if (!sysfs)
+		return -ENODEV;
+	mnt = kern_mount(sysfs);
+	if (IS_ERR(mnt)) {
+		ret = PTR_ERR(mnt);
+		goto put_type;
+	}
+	file = file_open_root_mnt(mnt, path, flags, 0);
+	if (IS_ERR(file)) {
+		ret = PTR_ERR(file);
+		goto unmount;
+	}
+	ret = access(file, data);
+	fput(file);
+	/* The file's last reference to the mount goes with delayed work */
+	flush_delayed_fput();
+unmount:
+	kern_unmount(mnt);
+put_type:
+	module_put(sysfs->owner);
+	return ret;
+}
+
+struct mock_buffer {
+	char *data;
+	size_t size;
+};
+
+static ssize_t mock_read(struct file *file, void *data)
+{
+	struct mock_buffer *buffer = data;
+	loff_t pos = 0;
+	ssize_t len;
+
+	len = kernel_read(file, buffer->data, buffer->size - 1, &pos);
+	if (len < 0)
+		return len;
+	buffer->data[len] = '\0';
+	return len;
+}
+
+static ssize_t mock_write(struct file *file, void *data)
+{
+	struct mock_buffer *buffer = data;
+	loff_t pos = 0;
+
+	return kernel_write(file, buffer->data, buffer->size, &pos);
+}
+
+/**
+ * mock_group_read - read a sysfs file of a device's group as user space does
+ * @mdev: a device of the group
+ * @file: the file's name, such as "type"
+ * @buf: where the text goes, NUL-terminated
+ * @size: bytes in @buf
+ *
+ * Return: the number of bytes read or a negative error code.
+ */
+int mock_group_read(struct mock_device *mdev, const char *file, char *buf,
+		    size_t size)
+{
+	struct mock_buffer buffer = { .data = buf, .size = size };
+
+	return mock_group_access(mdev, file, O_RDONLY, mock_read, &buffer);
+}
+
+/**
+ * mock_group_write - write a sysfs file of a device's group as root does
+ * @mdev: a device of the group
+ * @file: the file's name, such as "type"
+ * @text: what is written
+ *
+ * Return: the number of bytes written or a negative error code.
+ */
+int mock_group_write(struct mock_device *mdev, const char *file,
+		     const char *text)
+{
+	struct mock_buffer buffer = {
+		.data = (char *)text,
+		.size = strlen(text),
+	};
+
+	return mock_group_access(mdev, file, O_WRONLY, mock_write, &buffer);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * An IOMMU driver without hardware, on a bus of its own, for KUnit tests that
+ * drive real IOMMU groups.
+ */
+#ifndef __MOCK_IOMMU_H
+#define __MOCK_IOMMU_H
+
+#include <kunit/test.h>
+#include <linux/device.h>
+#include <linux/iommu.h>
+
+#define MOCK_MAX_GROUPS	64
+
+/**
+ * struct mock_device - a device on the mock bus
+ * @dev: the device
+ * @group: the index of its group, 0 to MOCK_MAX_GROUPS - 1
+ * @def_type: what the mock driver requires for it, or 0
+ * @fail_identity_attach: refuse to attach an identity domain to it
+ * @attached: the domain that it uses now, or NULL
+ */
+struct mock_device {
+	struct device dev;
+	unsigned int group;
+	int def_type;
+	bool fail_identity_attach;
+	struct iommu_domain *attached;
+};
+
+/**
+ * struct mock_iommu - the mock driver and what it counts
+ * @iommu: the registered instance
+ * @nb: memory for the bus notifier
+ * @groups: the group of each index while it has devices or references
+ * @test: the test that uses the driver
+ * @registered: @iommu is registered
+ * @identity_allocs: identity domains asked for so far
+ * @fail_identity_alloc: refuse the identity domain asked for at this count,
+ *	counted from 1; 0 refuses none
+ * @live_domains: domains allocated and not freed
+ */
+struct mock_iommu {
+	struct iommu_device iommu;
+	struct notifier_block nb;
+	struct iommu_group *groups[MOCK_MAX_GROUPS];
+	struct kunit *test;
+	bool registered;
+	unsigned int identity_allocs;
+	unsigned int fail_identity_alloc;
+	int live_domains;
+};
+
+static inline struct mock_device *to_mock_device(struct device *dev)
+{
+	return container_of(dev, struct mock_device, dev);
+}
+
+struct mock_iommu *mock_iommu_create(struct kunit *test);
+void mock_iommu_register(struct kunit *test, struct mock_iommu *mock);
+struct mock_device *mock_device_alloc(struct kunit *test, unsigned int group);
+void mock_device_add(struct kunit *test, struct mock_device *mdev);
+void mock_device_remove(struct mock_device *mdev);
+
+int mock_group_read(struct mock_device *mdev, const char *file, char *buf,
+		    size_t size);
+int mock_group_write(struct mock_device *mdev, const char *file,
+		     const char *text);
+
+#endif /* __MOCK_IOMMU_H */

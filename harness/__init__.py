@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0
+"""How a kernel is fetched, patched, built, booted, tested and shown."""

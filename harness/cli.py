@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0
+"""./lab: the subcommands and their options."""
+
+import argparse
+import importlib
+import sys
+
+from .say import LabError, say
+
+COMMANDS = {
+    "demo": "build, boot and show what the series does, on a screen",
+    "test": "run every test; --all adds the long ones, -k selects",
+    "tree": "make build/linux-6.12: base, new files, patches as commits",
+    "export": "write the tree's commits to patches/; --check compares",
+    "apply": "put the series on a kernel tree of yours",
+    "dist": "write the series as mails, with a cover letter",
+    "build": "build the x86-64 test kernel",
+    "shell": "boot the kernel and give you a shell in it",
+}
+
+EXAMPLES = """\
+examples:
+  ./lab demo                 from nothing to a disk that bypasses the IOMMU
+  ./lab test -k export       the tests whose name contains "export"
+  ./lab apply ~/linux-6.12   your own kernel tree, ready to be built"""
+
+
+def parser():
+    """The parser of the whole command line."""
+    lines = [f"  {name:8}{text}" for name, text in COMMANDS.items()]
+    top = argparse.ArgumentParser(
+        prog="./lab", usage="./lab COMMAND [OPTIONS]", add_help=True,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="\n".join(["commands:", *lines, "", EXAMPLES]))
+    commands = top.add_subparsers(dest="command", metavar="",
+                                  help=argparse.SUPPRESS)
+    sub = {name: commands.add_parser(name, description=text,
+                                     prog=f"./lab {name}")
+           for name, text in COMMANDS.items() if name != "shell"}
+    sub["test"].add_argument("--all", action="store_true",
+                             help="add the tests that take hours")
+    sub["test"].add_argument("-k", metavar="EXPR", dest="expression",
+                             help="only tests whose name matches")
+    sub["export"].add_argument("--check", action="store_true",
+                               help="only say whether the two agree")
+    sub["apply"].add_argument("dir", metavar="DIR", help="a 6.12.y tree")
+    sub["dist"].add_argument("--signoff", action="store_true",
+                             help="add your Signed-off-by")
+    sub["dist"].add_argument("outdir", nargs="?", metavar="OUTDIR",
+                             help="default: build/dist")
+    return top
+
+
+def dispatch(argv):
+    """Run one subcommand; its exit status."""
+    # What follows "shell" belongs to QEMU and the kernel.
+    if argv[0] == "shell":
+        return _module("shell").run(argv[1:])
+    args = parser().parse_args(argv)
+    name = args.command
+    if name == "test":
+        return _module("testrun").run(everything=args.all,
+                                      expression=args.expression)
+    if name == "export":
+        export = _module("export")
+        return export.check() if args.check else export.run()
+    if name == "apply":
+        return _module("series").apply(args.dir)
+    if name == "dist":
+        return _module("series").dist(args.outdir, signoff=args.signoff)
+    if name == "build":
+        return _module("kernel").show()
+    if name == "tree":
+        return _module("tree").show()
+    return _module(name).run()
+
+
+def _module(name):
+    return importlib.import_module(f"{__package__}.{name}")
+
+
+def main(argv):
+    """The whole command; its exit status."""
+    if not argv:
+        parser().print_help()
+        return 0
+    try:
+        return dispatch(argv) or 0
+    except LabError as error:
+        sys.stdout.flush()
+        print(f"lab: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        say()
+        print("lab: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The KUnit suites of the series, run by the kernel's own kunit.py."""
+
+import fnmatch
+import json
+import re
+
+from . import hold, kernel, packages, settings
+from . import tree as trees
+from .counts import Counts
+from .say import LabError, Progress, log_path, run_logged, say, tail
+
+SUITES = "drivers/iommu/tests"
+SECONDS = 600
+ARCH = "x86_64"
+
+
+def cases(group, prefix=""):
+    """(name, status, log) of every test case below a group of results."""
+    for case in group.get("test_cases", []):
+        yield (f"{prefix}{case['name']}", case["status"],
+               case.get("log", []))
+    for sub in group.get("sub_groups", []):
+        yield from cases(sub, f"{prefix}{sub['name']}.")
+
+
+def selected(name, expression):
+    """Whether -k EXPR means this case: part of its name, or a pattern."""
+    if expression in (None, "kunit"):
+        return True
+    return expression in name or fnmatch.fnmatch(name, expression)
+
+
+def names(folder):
+    """Names of suites and cases, as far as the sources show them."""
+    found = set()
+    for path in (folder / SUITES).glob("*.c"):
+        text = path.read_text(encoding="utf-8")
+        found.update(re.findall(r"\bKUNIT_CASE\w*\(\s*(\w+)", text))
+        found.update(re.findall(r"\.name = \"([^\"]+)\"", text))
+    return found
+
+
+def worth_running(expression, folder):
+    """Whether -k EXPR can mean a case; saves the build when it cannot."""
+    if expression is None or "kunit" in expression:
+        return True
+    words = [word for word in re.split(r"[.*?]+", expression) if word]
+    return any(word in name for word in words for name in names(folder))
+
+
+def _command(folder, out, result):
+    return [*kernel.clean_environment(), "nice",
+            folder / "tools/testing/kunit/kunit.py", "run",
+            f"--arch={ARCH}", f"--kunitconfig={SUITES}",
+            f"--build_dir={out}", f"--jobs={settings.jobs()}",
+            f"--timeout={SECONDS}", "--make_options", "CC=ccache gcc",
+            f"--json={result}"]
+
+
+def results(folder, log):
+    """Build and run the suites; the parsed result."""
+    out = folder / "out-kunit"
+    result = out / "result.json"
+    result.unlink(missing_ok=True)
+    total = kernel.objects_to_do(f"kunit-{ARCH}")
+    with Progress("KUnit kernel, build and run", total,
+                  about=True) as progress:
+        def count(line):
+            progress.update(note=line.strip()[-60:])
+        run_logged(_command(folder, out, result), log, "kunit.py",
+                   cwd=folder, on_line=count, check=False)
+    if not result.is_file():
+        raise LabError("KUnit: no result, the kernel was not built or did "
+                       f"not boot. Its last lines:\n{tail(log)}\n"
+                       f"  full log: {log}")
+    return json.loads(result.read_text())
+
+
+def _print_failure(name, lines):
+    say(f"FAILED kunit {name}")
+    for line in lines[-8:]:
+        say(f"    {line}")
+
+
+def run(expression=None, everything=False):
+    """The suite for ./lab test."""
+    del everything
+    counts = Counts("kunit")
+    packages.need("build", "machine")
+    folder = trees.tree()
+    if not (folder / SUITES / ".kunitconfig").is_file():
+        say(f"kunit: there is no {SUITES}/.kunitconfig")
+        counts.failed = 1
+        return counts
+    if not worth_running(expression, folder):
+        return counts
+    log = log_path("kunit")
+    log.unlink(missing_ok=True)
+    with hold.lock("kunit"):
+        parsed = results(folder, log)
+        every = list(cases(parsed))
+    if not every:
+        raise LabError("KUnit ran no case. The last lines:\n"
+                       f"{tail(log)}\n  full log: {log}")
+    for name, status, lines in every:
+        if not selected(name, expression):
+            continue
+        if status == "PASS":
+            counts.passed += 1
+        elif status == "SKIP":
+            counts.skipped += 1
+            say(f"skipped kunit {name}")
+        else:
+            counts.failed += 1
+            _print_failure(name, lines)
+    if counts.failed:
+        say(f"  full log: {log}, kernel log: {folder}/out-kunit/test.log")
+    return counts

@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A running virtual machine: start it, run commands in it, judge its log."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import initramfs as guest
+from . import machinespec, splats
+from .agent import Agent
+from .qmp import Qmp
+from .say import LabError, tail
+
+# Nothing is tested by how long it takes; these only end what hangs.
+BOOT_SECONDS = 180
+COMMAND_SECONDS = 120
+END_SECONDS = 60
+
+GROUPS_SCRIPT = """
+cd /sys/kernel/iommu_groups || exit 1
+for group in *; do
+    echo "group $group $(cat $group/type) $(cat $group/type_source 2>&-)"
+    for device in $group/devices/*; do
+        driver=$(readlink $device/driver)
+        echo "device ${device##*/} ${driver##*/}"
+    done
+done
+"""
+
+
+@dataclass
+class Group:
+    """An IOMMU group as sysfs shows it; devices: {address: driver}."""
+
+    number: int
+    type: str
+    source: str = ""
+    devices: dict = field(default_factory=dict)
+
+
+class Machine:
+    """A guest, from `with` to its end; a splat in its log is an error.
+
+    boot: words added to the kernel's command line. devices: in place of the
+    machine's own; extra: QEMU options added. root_disk: the name of a disk
+    that carries the root filesystem, in place of an initramfs.
+    """
+
+    def __init__(self, kernel, log, spec=None, boot=(), devices=None,
+                 extra=(), root_disk=None, programs=()):
+        self.kernel = kernel
+        self.log = Path(log)
+        self.spec = spec or machinespec.spec()
+        self.devices = self.spec.devices if devices is None else devices
+        self.declared = []
+        self._boot = list(boot)
+        self._extra = list(extra)
+        self._root_disk = root_disk
+        self._programs = programs
+        self._judged = 0
+        self._process = self._folder = self.qmp = self._agent = None
+
+    # Life
+
+    def __enter__(self):
+        try:
+            self._start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        try:
+            if kind is None:
+                self.poweroff()
+        finally:
+            self._end()
+        if kind is None:
+            self.check()
+
+    def _start(self):
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.log.write_bytes(b"")
+        self._folder = Path(tempfile.mkdtemp(prefix="lab-"))
+        machinespec.make_images(self.devices, self._folder)
+        kernel_options = self._kernel_options()
+        qmp_ours, qmp_theirs = socket.socketpair()
+        agent_ours, agent_theirs = socket.socketpair()
+        with qmp_theirs, agent_theirs:
+            argv = [*self.spec.qemu_options(self.devices, self._folder),
+                    *self._channels(qmp_theirs, agent_theirs),
+                    *kernel_options, *self._extra]
+            try:
+                # A process group of its own: what ends it, ends only it.
+                self._process = subprocess.Popen(
+                    argv, stdin=subprocess.DEVNULL, start_new_session=True,
+                    stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                    pass_fds=(qmp_theirs.fileno(), agent_theirs.fileno()))
+            except FileNotFoundError as error:
+                raise LabError(f"{argv[0]} is not installed") from error
+        self._agent = Agent(agent_ours)
+        try:
+            self.qmp = Qmp(qmp_ours)
+            self._agent.wait_until_ready(BOOT_SECONDS)
+        except LabError as error:
+            raise self._error(f"the machine did not boot: {error}") from error
+
+    def _kernel_options(self):
+        words = [f"lab.agent={self.spec.agent}", *self._boot]
+        options = ["-kernel", str(self.kernel.image)]
+        if self._root_disk:
+            disk = self.device(self._root_disk)
+            guest.root_disk(self.kernel, self._folder / f"{disk.name}.img",
+                            disk.disk_mib)
+            words += guest.root_option()
+        else:
+            image = guest.initramfs(self.kernel, self._programs)
+            options += ["-initrd", str(image)]
+        return [*options, "-append", self.spec.boot_line(words)]
+
+    def _channels(self, qmp, agent):
+        log = str(self.log).replace(",", ",,")
+        return ["-chardev", f"file,id=console,path={log}",
+                "-chardev", f"socket,id=agent,fd={agent.fileno()}",
+                "-chardev", f"socket,id=qmp,fd={qmp.fileno()}",
+                "-mon", "chardev=qmp,mode=control"]
+
+    def poweroff(self):
+        """Switch the guest off the regular way and wait for its end."""
+        if self._process is None or self._process.poll() is not None:
+            return
+        with suppress(LabError):
+            self.run_status("sync; poweroff -f", timeout=END_SECONDS)
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise self._error("the guest does not switch off") from error
+
+    def _end(self):
+        if self._process and self._process.poll() is None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _error(self, text):
+        said = ""
+        if self._process and self._process.poll() is not None:
+            said = self._process.stderr.read().decode(errors="replace")
+        return LabError(f"{text}\n{said}{tail(self.log)}\n"
+                        f"  full log: {self.log}")
+
+    # Commands
+
+    def run_status(self, script, timeout=COMMAND_SECONDS):
+        """(status, output) of a shell script in the guest."""
+        try:
+            return self._agent.run(script, timeout)
+        except LabError as error:
+            raise self._error(f"in the guest, {script!r}: {error}") from error
+
+    def run(self, script, timeout=COMMAND_SECONDS):
+        """The output of a script that must succeed."""
+        status, output = self.run_status(script, timeout)
+        if status:
+            raise LabError(f"in the guest, {script!r} ended with status "
+                           f"{status}:\n{output}  full log: {self.log}")
+        return output.rstrip("\n")
+
+    # What there is
+
+    def device(self, name):
+        """The machine's device called name."""
+        for device in self.devices:
+            if device.name == name:
+                return device
+        raise LabError(f"this machine has no device {name}")
+
+    def disk(self, name):
+        """The guest's node of a disk; nvme0 and nvme1 may change places."""
+        address = self.device(name).full_address
+        node = self.run(f"cd /sys/bus/pci/devices/{address}/nvme/ && "
+                        "ls -d nvme*/nvme*n1")
+        return "/dev/" + node.split("/")[-1]
+
+    def groups(self):
+        """All IOMMU groups, by number."""
+        found = []
+        for line in self.run(GROUPS_SCRIPT).splitlines():
+            kind, first, *rest = line.split()
+            if kind == "group":
+                found.append(Group(int(first), *rest))
+            else:
+                found[-1].devices[first] = rest[0] if rest else ""
+        return sorted(found, key=lambda group: group.number)
+
+    def group_of(self, name):
+        """The group of one device of the machine."""
+        address = self.device(name).full_address
+        for group in self.groups():
+            if address in group.devices:
+                return group
+        raise LabError(f"{name} ({address}) is in no IOMMU group")
+
+    # The log
+
+    def serial(self):
+        """Everything on the kernel's console so far."""
+        return self.log.read_text(errors="replace").replace("\r", "")
+
+    def wait_for(self, pattern, timeout=COMMAND_SECONDS):
+        """Wait until a line of the log matches; that line."""
+        deadline = time.monotonic() + timeout
+        while True:
+            for line in self.serial().splitlines():
+                if re.search(pattern, line):
+                    return line
+            if time.monotonic() > deadline:
+                raise self._error(f"the log has no line like {pattern!r}")
+            time.sleep(0.2)
+
+    def expect_fault(self, name, address):
+        """Declare that a device's access to an address will be blocked."""
+        page = address & ~0xfff
+        self.declared.append(
+            splats.Fault(self.device(name).address, page))
+
+    def findings(self):
+        """What broke the splat rule since this was last asked."""
+        log = self.serial()
+        fresh, self._judged = log[self._judged:], len(log)
+        return splats.findings(fresh, self.declared)
+
+    def check(self):
+        """LabError if the splat rule was broken since last asked."""
+        found = self.findings()
+        if found:
+            raise LabError("the kernel log breaks the splat rule:\n"
+                           + "\n".join(found) + f"\n  full log: {self.log}")

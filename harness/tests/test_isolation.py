@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a device may write to follows from its group's type, and only that.
+
+Two edu devices in one boot: edu0 has the default, edu1 is named. The control
+of the blocked write is twofold: the same device reaches a page that is
+mapped for it, and the other device reaches the very same victim page.
+"""
+
+import re
+
+import pytest
+
+from harness import proofs, splats
+
+
+@pytest.fixture(name="edu0")
+def fixture_edu0(named):
+    return proofs.Edu(named, "edu0")
+
+
+@pytest.fixture(name="edu1")
+def fixture_edu1(named):
+    return proofs.Edu(named, "edu1")
+
+
+def test_types_differ(named):
+    assert named.group_of("edu0").type == "DMA-FQ"
+    assert named.group_of("edu1").type == "identity"
+    assert proofs.hardware_type(named, "edu0") == "translated"
+    assert proofs.hardware_type(named, "edu1") == "identity"
+
+
+def test_mapped_address_arrives(edu0):
+    edu0.write(edu0.mapped_address, 0x1111222233334444)
+    assert edu0.mapped_value == 0x1111222233334444
+
+
+def test_unmapped_address_is_blocked(named, edu0):
+    victim, before = edu0.victim_address, edu0.victim_value
+    named.expect_fault("edu0", victim)
+    edu0.write(victim, 0x5555666677778888)
+    line = named.wait_for(r"\[00:06\.0\] fault addr "
+                          + re.escape(f"{victim:#x}") + r"\b")
+    assert "DMA Write" in line
+    assert splats.fault_in(line) == splats.Fault("00:06.0", victim)
+    assert edu0.victim_value == before
+    # The engine did its work: after the blocked write it still reaches
+    # what is mapped.
+    edu0.write(edu0.mapped_address, 0x5555666677778888)
+    assert edu0.mapped_value == 0x5555666677778888
+
+
+def test_identity_reaches_physical_memory(edu0, edu1):
+    edu1.write(edu1.victim_address, 0x9999aaaabbbbcccc)
+    assert edu1.victim_value == 0x9999aaaabbbbcccc
+    edu1.write(edu0.victim_address, 0xddddeeeeffff0000)
+    assert edu0.victim_value == 0xddddeeeeffff0000

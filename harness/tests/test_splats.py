@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The splat rule finds what it must and nothing else."""
+
+import pytest
+
+from harness import proofs, splats
+
+GOOD = """\
+[    0.000000] Linux version 6.12.117
+[    0.100000] kfence: initialized - using 2097152 bytes
+[    1.000000] pci 0000:00:04.0: Adding to iommu group 1
+[    1.200000] rcu: Hierarchical SRCU implementation.
+[    1.300000] warning: a word that is no splat
+"""
+FAULT = ("[    2.500000] DMAR: [DMA Write NO_PASID] Request device [00:06.0] "
+         "fault addr 0x3456000 [fault reason 0x05] PTE Write access is not "
+         "set\n")
+BAD = [
+    "WARNING: CPU: 0 PID: 1 at drivers/iommu/iommu.c:1 foo+0x1/0x2",
+    "WARNING: possible circular locking dependency detected",
+    "WARNING: suspicious RCU usage",
+    "BUG: kernel NULL pointer dereference, address: 0000000000000000",
+    "BUG: sleeping function called from invalid context at mm/slab.h:1",
+    "BUG: KASAN: slab-use-after-free in foo+0x1/0x2",
+    "BUG: KFENCE: use-after-free read in foo+0x1/0x2",
+    "BUG: scheduling while atomic: sh/1/0x00000002",
+    "Oops: 0000 [#1] PREEMPT SMP",
+    "Oops: general protection fault, probably for non-canonical address",
+    "kernel BUG at drivers/iommu/iommu.c:1!",
+    "kmemleak: 1 new suspected memory leaks (see /sys/kernel/debug/kmemleak)",
+    "rcu: INFO: rcu_preempt self-detected stall on CPU",
+    "INFO: task sh:1 blocked for more than 120 seconds.",
+    "INFO: trying to register non-static key.",
+    "list_add corruption. prev->next should be next",
+    "Kernel panic - not syncing: Attempted to kill init!",
+]
+
+
+def test_good_log_is_good():
+    assert not splats.findings(GOOD)
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_splat_is_found(line):
+    found = splats.findings(f"{GOOD}[    3.000000] {line}\nnext\n")
+    assert len(found) == 1
+    assert line in found[0] and "next" in found[0]
+
+
+def test_thread_stamp_is_seen_through():
+    assert splats.findings("[    3.000000][   T10] WARNING: CPU: 0\n")
+
+
+def test_one_splat_is_one_finding():
+    log = "[ 3.0] WARNING: possible recursive locking\n[ 3.0] BUG: more\n"
+    assert len(splats.findings(log)) == 1
+
+
+def test_fault_must_be_declared():
+    assert len(splats.findings(GOOD + FAULT)) == 1
+    right = splats.Fault("00:06.0", 0x3456000)
+    assert not splats.findings(GOOD + FAULT, [right])
+
+
+@pytest.mark.parametrize("other", [("00:07.0", 0x3456000),
+                                   ("00:06.0", 0x3457000)])
+def test_fault_of_another_is_not_declared(other):
+    assert splats.findings(GOOD + FAULT, [splats.Fault(*other)])
+
+
+def test_planted_warning_is_found(plain):
+    plain.run("echo WARNING >/sys/kernel/debug/provoke-crash/DIRECT")
+    plain.wait_for("end trace")
+    found = plain.findings()
+    assert len(found) == 1
+    assert "lkdtm" in found[0]
+
+
+def test_planted_fault_is_found(plain):
+    edu = proofs.Edu(plain, "edu0")
+    victim = edu.victim_address
+    edu.write(victim, 1)
+    plain.wait_for("fault addr")
+    found = plain.findings()
+    assert found and all(f"{victim:#x}" in excerpt for excerpt in found)

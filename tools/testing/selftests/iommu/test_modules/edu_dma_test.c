@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Point the DMA engine of QEMU's "edu" device at any bus address.
+ *
+ * An isolation test needs a device that can be told to write where it must
+ * not. For each edu device this driver holds two pages: one mapped in the
+ * device's default domain through the DMA API, and a victim that is mapped
+ * for no device. They are shown in debugfs, edu_dma_test/<device>/:
+ *
+ *   mapped_address  bus address of the mapped page
+ *   mapped_value    its first 64 bits
+ *   victim_address  physical address of the victim page
+ *   victim_value    its first 64 bits
+ *   dma_write       takes "<bus address> <value>": the device first reads the
+ *                   value by DMA from the mapped page's last 64 bits, then
+ *                   writes it to the bus address
+ *
+ * Whether a value arrived is for the reader of the files to see: a device
+ * learns nothing of a write that the IOMMU blocked.
+ */
+
+#include <linux/debugfs.h>
+#include <linux/dma-mapping.h>
+#include <linux/io-64-nonatomic-lo-hi.h>
+#include <linux/iopoll.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/uaccess.h>
+
+#define EDU_VENDOR		0x1234
+#define EDU_DEVICE		0x11e8
+
+#define EDU_DMA_SOURCE		0x80
+#define EDU_DMA_TARGET		0x88
+#define EDU_DMA_COUNT		0x90
+#define EDU_DMA_COMMAND		0x98
+#define EDU_DMA_RUN		BIT(0)
+#define EDU_DMA_TO_MEMORY	BIT(1)
+
+/* Where the device sees its own buffer. */
+#define EDU_BUFFER		0x40000
+
+#define EDU_DMA_POLL_US		1000
+#define EDU_DMA_TIMEOUT_US	(30 * USEC_PER_SEC)
+
+#define VICTIM_VALUE		0x756e746f75636865ULL
+
+struct edu {
+	struct device *dev;
+	void __iomem *regs;
+	struct dentry *dir;
+	/* The engine does one transfer at a time. */
+	struct mutex lock;
+	u64 *mapped;
+	dma_addr_t mapped_address;
+	u64 *victim;
+	u64 victim_address;
+};
+
+static struct dentry *edu_root;
+
+/* The value to write is taken from the end of the mapped page. */
+static unsigned int edu_source_index(void)
+{
+	return PAGE_SIZE / sizeof(u64) - 1;
+}
+
+static int edu_transfer(struct edu *edu, u64 source, u64 target, u64 command)
+{
+	u64 state;
+
+	lockdep_assert_held(&edu->lock);
+
+	writeq(source, edu->regs + EDU_DMA_SOURCE);
+	writeq(target, edu->regs + EDU_DMA_TARGET);
+	writeq(sizeof(u64), edu->regs + EDU_DMA_COUNT);
+	writeq(command | EDU_DMA_RUN, edu->regs + EDU_DMA_COMMAND);
+
+	return readq_poll_timeout(edu->regs + EDU_DMA_COMMAND, state,
+				  !(state & EDU_DMA_RUN), EDU_DMA_POLL_US,
+				  EDU_DMA_TIMEOUT_US);
+}
+
+static int edu_write_value(struct edu *edu, u64 address, u64 value)
+{
+	unsigned int index = edu_source_index();
+	int ret;
+
+	guard(mutex)(&edu->lock);
+
+	WRITE_ONCE(edu->mapped[index], value);
+	/* The device reads the value when the engine is started. */
+	dma_wmb();
+	ret = edu_transfer(edu, edu->mapped_address + index * sizeof(u64),
+			   EDU_BUFFER, 0);
+	if (ret)
+		return ret;
+
+	return edu_transfer(edu, EDU_BUFFER, address, EDU_DMA_TO_MEMORY);
+}
+
+static ssize_t edu_dma_write(struct file *file, const char __user *user,
+			     size_t count, loff_t *pos)
+{
+	struct edu *edu = file->private_data;
+	u64 address, value;
+	char text[64];
+	int ret;
+
+	if (count >= sizeof(text))
+		return -EINVAL;
+	if (copy_from_user(text, user, count))
+		return -EFAULT;
+	text[count] = '\0';
+	if (sscanf(text, "%llx %llx", &address, &value) != 2)
+		return -EINVAL;
+
+	ret = edu_write_value(edu, address, value);
+	return ret ?: count;
+}
+
+static const struct file_operations edu_dma_write_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = edu_dma_write,
+};
+
+static void edu_make_files(struct edu *edu)
+{
+	edu->dir = debugfs_create_dir(dev_name(edu->dev), edu_root);
+	/* dma_addr_t is 64 bits wide wherever this device is emulated. */
+	BUILD_BUG_ON(sizeof(dma_addr_t) != sizeof(u64));
+	debugfs_create_x64("mapped_address", 0400, edu->dir,
+			   (u64 *)&edu->mapped_address);
+	debugfs_create_x64("mapped_value", 0400, edu->dir, edu->mapped);
+	debugfs_create_x64("victim_address", 0400, edu->dir,
+			   &edu->victim_address);
+	debugfs_create_x64("victim_value", 0400, edu->dir, edu->victim);
+	debugfs_create_file("dma_write", 0200, edu->dir, edu,
+			    &edu_dma_write_fops);
+}
+
+static int edu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
+{
+	struct device *dev = &pdev->dev;
+	struct edu *edu;
+	int ret;
+
+	edu = devm_kzalloc(dev, sizeof(*edu), GFP_KERNEL);
+	if (!edu)
+		return -ENOMEM;
+	edu->dev = dev;
+	mutex_init(&edu->lock);
+
+	ret = pcim_enable_device(pdev);
+	if (ret)
+		return ret;
+	edu->regs = pcim_iomap(pdev, 0, 0);
+	if (!edu->regs)
+		return -ENOMEM;
+	ret = dma_set_mask_and_coherent(dev, DMA_BIT_MASK(64));
+	if (ret)
+		return ret;
+
+	edu->victim = (u64 *)devm_get_free_pages(dev, GFP_KERNEL, 0);
+	if (!edu->victim)
+		return -ENOMEM;
+	*edu->victim = VICTIM_VALUE;
+	edu->victim_address = virt_to_phys(edu->victim);
+
+	edu->mapped = dma_alloc_coherent(dev, PAGE_SIZE, &edu->mapped_address,
+					 GFP_KERNEL);
+	if (!edu->mapped)
+		return -ENOMEM;
+
+	pci_set_master(pdev);
+	pci_set_drvdata(pdev, edu);
+	edu_make_files(edu);
+	return 0;
+}
+
+static void edu_remove(struct pci_dev *pdev)
+{
+	struct edu *edu = pci_get_drvdata(pdev);
+
+	debugfs_remove(edu->dir);
+	pci_clear_master(pdev);
+	dma_free_coherent(edu->dev, PAGE_SIZE, edu->mapped,
+			  edu->mapped_address);
+}
+
+static const struct pci_device_id edu_ids[] = {
+	{ PCI_DEVICE(EDU_VENDOR, EDU_DEVICE) },
+	{ }
+};
+MODULE_DEVICE_TABLE(pci, edu_ids);
+
+static struct pci_driver edu_driver = {
+	.name = "edu_dma_test",
+	.id_table = edu_ids,
+	.probe = edu_probe,
+	.remove = edu_remove,
+};
+
+static int __init edu_init(void)
+{
+	int ret;
+
+	edu_root = debugfs_create_dir("edu_dma_test", NULL);
+	ret = pci_register_driver(&edu_driver);
+	if (ret)
+		debugfs_remove(edu_root);
+	return ret;
+}
+module_init(edu_init);
+
+static void __exit edu_exit(void)
+{
+	pci_unregister_driver(&edu_driver);
+	debugfs_remove(edu_root);
+}
+module_exit(edu_exit);
+
+MODULE_DESCRIPTION("DMA to any address with QEMU's edu device, for tests");
+MODULE_LICENSE("GPL");
