@@ -14,6 +14,7 @@ from .say import LabError, run_logged, log_path
 GUEST = settings.HARNESS / "guest"
 SCRIPTS = ("init", "agent")
 BUSYBOX = Path("/bin/busybox")
+KEPT = 8
 FOLDERS = ("bin", "sbin", "dev", "proc", "sys", "run", "root", "tmp", "lab")
 
 
@@ -74,7 +75,15 @@ def guest_root(kernel, programs=()):
                 (part / "root").mkdir()
                 _fill(part / "root", kernel, programs)
                 _archive(part / "root", part / "initramfs.cpio")
+            _forget_old(folder.parent)
     return folder / "root"
+
+
+def _forget_old(folder):
+    """Keep what another ./lab may be booting, not what nobody will."""
+    made = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+    for old in made[:-KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def initramfs(kernel, programs=()):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import initramfs as guest
-from . import machinespec, splats
+from . import machinespec, settings, splats
 from .agent import Agent
 from .qmp import Qmp
 from .say import LabError, tail
@@ -34,6 +34,11 @@ for group in *; do
     done
 done
 """
+
+
+def run_logs(what):
+    """A folder for the logs of this run alone."""
+    return settings.LOGS / time.strftime(f"{what}-%Y%m%d-%H%M%S-{os.getpid()}")
 
 
 @dataclass
@@ -153,11 +158,17 @@ class Machine:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _error(self, text):
-        said = ""
+        """An error with the lines that matter: a splat, or the log's end."""
+        said = []
+        # A QEMU that closed its channels is about to end and say why.
+        with suppress(subprocess.TimeoutExpired, AttributeError):
+            self._process.wait(1)
         if self._process and self._process.poll() is not None:
-            said = self._process.stderr.read().decode(errors="replace")
-        return LabError(f"{text}\n{said}{tail(self.log)}\n"
-                        f"  full log: {self.log}")
+            said.append(self._process.stderr.read().decode(errors="replace"))
+        said += splats.findings(self.serial(), self.declared)[:1]
+        said.append(tail(self.log))
+        return LabError("\n".join([text, *filter(None, said),
+                                   f"  full log: {self.log}"]))
 
     # Commands
 

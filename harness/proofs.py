@@ -6,9 +6,12 @@ import hashlib
 from .say import LabError
 
 DATA_MIB = 16
-# Lines of eight bytes, so that the same number of lines is a whole size.
-LINES = (DATA_MIB << 20) // 8
-FIRST_LINE = 1000000
+# The data are numbered records, so that one in the wrong place shows.
+RECORD = 1024
+RECORDS = (DATA_MIB << 20) // RECORD
+WRITER = f"""BEGIN {{
+    for (n = 0; n < {RECORDS}; n++) printf "%{RECORD - 1}d\\n", seed + n
+}}"""
 
 EDU_FILES = "/sys/kernel/debug/edu_dma_test"
 TRANSLATION = "/sys/kernel/debug/iommu/intel/dmar_translation_struct"
@@ -17,19 +20,16 @@ CONTEXT_TYPES = {0: "translated", 1: "translated", 2: "identity"}
 
 
 def data_sum(seed):
-    """The checksum of what write_data(seed) puts on a disk."""
-    first = FIRST_LINE + seed
+    """The checksum of what write_data() with this seed puts on a disk."""
     total = hashlib.sha256()
-    for start in range(first, first + LINES, 1 << 16):
-        end = min(start + (1 << 16), first + LINES)
-        total.update("".join(f"{n}\n" for n in range(start, end)).encode())
+    for number in range(RECORDS):
+        total.update(f"{seed + number:{RECORD - 1}d}\n".encode())
     return total.hexdigest()
 
 
 def write_data(machine, name, seed):
     """Write 16 MiB of known data on a disk, past the page cache."""
-    first = FIRST_LINE + seed
-    machine.run(f"seq {first} {first + LINES - 1} | dd bs=1M seek=1 "
+    machine.run(f"awk -v seed={seed} '{WRITER}' | dd bs=1M seek=1 "
                 f"iflag=fullblock oflag=direct of={machine.disk(name)}")
 
 

@@ -212,6 +212,7 @@ def names_in(path, text):
             else:
                 add(folder, word)
                 add(folder, word + ".c")
+                add(folder, word + "/Makefile")
     elif name.startswith("Kconfig"):
         for word in re.findall(r'source\s+"([^"]+)"', text):
             add(Path(""), word)
@@ -336,9 +337,10 @@ def write_dist(folder, out, signoff=False):
     flags = ["--numbered", "--cover-letter", "--start-number=1"]
     if signoff:
         flags.append("--signoff")
+    submitter = _submitter(must=signoff)
     with hold.made_whole(out) as part:
         format_patches(folder, base, ids[-1], part, *flags,
-                       env=_submitter(must=signoff))
+                       env=submitter)
         _cover_letter(folder, part, len(ids), base, ids[-1])
     return sorted(out.glob("*.patch"))
 

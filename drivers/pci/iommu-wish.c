@@ -310,13 +310,9 @@ pci_iommu_wish_option_is_cut(const char *option, const char *line, size_t size)
 
 static struct pci_iommu_wish_list * __init list_of(const char *option)
 {
-	size_t length = strcspn(option, "=");
-
-	if (length == strlen(passthrough_list.option) &&
-	    strstarts(option, passthrough_list.option))
+	if (pci_iommu_wish_is(option, passthrough_list.option))
 		return &passthrough_list;
-	if (length == strlen(translated_list.option) &&
-	    strstarts(option, translated_list.option))
+	if (pci_iommu_wish_is(option, translated_list.option))
 		return &translated_list;
 	return NULL;
 }

@@ -11,6 +11,15 @@
 
 struct pci_dev;
 
+/* Is @option, which is "name=value" or only "name", the one called @name? */
+static inline bool pci_iommu_wish_is(const char *option, const char *name)
+{
+	size_t length = strlen(name);
+
+	return !strncmp(option, name, length) &&
+	       (!option[length] || option[length] == '=');
+}
+
 #ifdef CONFIG_IOMMU_API
 
 bool pci_iommu_wish_setup(const char *option);
@@ -21,17 +30,12 @@ void pci_set_iommu_wish(struct pci_dev *dev);
 /* Recognises the options, so that the kernel does not call them unknown. */
 static inline bool pci_iommu_wish_setup(const char *option)
 {
-	size_t length = strcspn(option, "=");
-
-	if (length != strlen("iommu_passthrough") &&
-	    length != strlen("iommu_translated"))
-		return false;
-	if (strncmp(option, "iommu_passthrough", length) &&
-	    strncmp(option, "iommu_translated", length))
+	if (!pci_iommu_wish_is(option, "iommu_passthrough") &&
+	    !pci_iommu_wish_is(option, "iommu_translated"))
 		return false;
 
 	pr_warn_once("PCI: %.*s has no effect, this kernel has no IOMMU support\n",
-		     (int)length, option);
+		     (int)strcspn(option, "="), option);
 	return true;
 }
 

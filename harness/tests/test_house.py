@@ -109,16 +109,20 @@ def test_interrupted_unpack_is_redone(house):
 
 def test_sync_touches_only_what_changed(house):
     """A sync keeps times, uncommitted edits and the person's commits."""
+    write(house, {"drivers/one/same.h": "/* same */\n"})
+    tree.tree()
+    same = settings.TREE / "drivers/one/same.h"
     core = settings.TREE / "drivers/one/core.c"
     other = settings.TREE / "include/linux/one.h"
     other.write_text("extern int one; /* being edited */\n")
-    before = (core.stat().st_mtime_ns, other.stat().st_mtime_ns)
+    watched = (core, other, same)
+    before = [path.stat().st_mtime_ns for path in watched]
     author = git.git(settings.TREE, "log", "--format=%an %ad %s")
     write(house, {"drivers/one/extra.c": '#include "extra.h"\nint x;\n',
                   "drivers/one/more.h": "/* more */\n"})
     (house / "drivers/one/extra.h").unlink()
     tree.tree()
-    assert (core.stat().st_mtime_ns, other.stat().st_mtime_ns) == before
+    assert [path.stat().st_mtime_ns for path in watched] == before
     assert git.git(settings.TREE, "log", "--format=%an %ad %s") == author
     assert not (settings.TREE / "drivers/one/extra.h").exists()
     assert export.uncommitted(settings.TREE) == ["include/linux/one.h"]
@@ -234,11 +238,15 @@ def test_export_removes_old_names_only(house):
 
 
 def test_dist_puts_new_files_where_they_are_built(house):
-    """The first patch builds extra.c, which includes extra.h."""
+    """The first patch builds extra.c, which includes two headers."""
+    write(house, {"drivers/one/extra.c": '#include "extra.h"\n'
+                                         "#include <linux/far.h>\n",
+                  "include/linux/far.h": "/* far */\n"})
+    tree.tree()
     ids = series.dist_commits(settings.TREE)
     assert sorted(git.changes(settings.TREE, f"{ids[0]}^", ids[0])) == [
         "drivers/one/Makefile", "drivers/one/extra.c",
-        "drivers/one/extra.h"]
+        "drivers/one/extra.h", "include/linux/far.h"]
     write(house, {"drivers/one/orphan/none.c": "\n"})
     tree.tree()
     with pytest.raises(LabError, match="drivers/one/orphan/none.c"):

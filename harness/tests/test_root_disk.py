@@ -15,9 +15,9 @@ def rooted(kernel, logs):
 
 
 def test_root_is_the_named_disk(rooted):
-    source = rooted.run("awk '$2 == \"/\" && $3 == \"ext4\"' /proc/mounts")
-    assert source
-    device = rooted.run("readlink -f /sys/dev/block/$(mountpoint -d /)")
+    device = rooted.run(
+        "number=$(awk '$5 == \"/\" { n = $3 } END { print n }' "
+        "/proc/self/mountinfo); readlink -f /sys/dev/block/$number")
     assert "/0000:00:04.0/nvme/" in device
 
 

@@ -450,21 +450,28 @@ static void test_boot_identity_alloc_fails(struct kunit *test)
 	expect_identity(test, mdev[3], "parameter\n");
 }
 
-/* The second device of a group refuses: the first one goes with it */
+/* A device of a group refuses: the ones before it go with it */
 static void test_boot_identity_attach_fails(struct kunit *test)
 {
 	struct mock_iommu *mock = create_translating(test);
-	struct mock_device *mdev[4];
+	struct mock_device *mdev[4], *last;
 
 	add_three_groups(test, mdev, true, true, true, true);
+	last = wishing_device(test, 1, true);
+	mock_device_add(test, last);
 	mdev[2]->fail_identity_attach = true;
 	mock_iommu_register(test, mock);
 	expect_identity(test, mdev[0], "parameter\n");
 	expect_translated(test, mdev[1], "fallback\n");
 	expect_translated(test, mdev[2], "fallback\n");
+	expect_translated(test, last, "fallback\n");
 	KUNIT_EXPECT_PTR_EQ(test, mdev[1]->attached, mdev[2]->attached);
+	KUNIT_EXPECT_PTR_EQ(test, mdev[1]->attached, last->attached);
 	expect_identity(test, mdev[3], "parameter\n");
-	/* The identity domain that nobody took is gone */
+	/* The one after it was never moved to the domain to be given up */
+	KUNIT_EXPECT_EQ(test, mdev[1]->attaches, 2);
+	KUNIT_EXPECT_EQ(test, last->attaches, 1);
+	/* And that domain is gone */
 	KUNIT_EXPECT_EQ(test, mock->live_domains, 3);
 }
 

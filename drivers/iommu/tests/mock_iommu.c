@@ -34,6 +34,7 @@ static int mock_attach_dev(struct iommu_domain *domain, struct device *dev)
 {
 	struct mock_device *mdev = to_mock_device(dev);
 
+	mdev->attaches++;
 	if (domain->type == IOMMU_DOMAIN_IDENTITY && mdev->fail_identity_attach)
 		return -EINVAL;
 	mdev->attached = domain;

@@ -19,6 +19,7 @@
  * @def_type: what the mock driver requires for it, or 0
  * @fail_identity_attach: refuse to attach an identity domain to it
  * @attached: the domain that it uses now, or NULL
+ * @attaches: how often a domain was attached to it, or was to be
  */
 struct mock_device {
 	struct device dev;
@@ -26,6 +27,7 @@ struct mock_device {
 	int def_type;
 	bool fail_identity_attach;
 	struct iommu_domain *attached;
+	unsigned int attaches;
 };
 
 /**

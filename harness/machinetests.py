@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The tests of harness/tests/, most of them on machines, as one suite."""
+
+import re
+import xml.etree.ElementTree as xml
+
+from . import checks, packages, settings
+from . import kernel as kernels
+from . import tree as trees
+from .counts import Counts
+from .machine import run_logs
+from .say import LabError, run_logged, say, tail
+
+TESTS = settings.HARNESS / "tests"
+FAILURE_LINES = 25
+ENDED = re.compile(r"^\S*?(\w+\.py::\S+) (PASSED|FAILED|SKIPPED|ERROR)")
+# pytest's exit statuses for "some failed" and "nothing was selected"
+SOME_FAILED, NONE_SELECTED = 1, 5
+
+
+def pytest(image, logs, expression=None, tests=TESTS, regenerate=False):
+    """Run pytest with a kernel; Counts."""
+    report, log = logs / "report.xml", logs / "pytest.log"
+    logs.mkdir(parents=True, exist_ok=True)
+    argv = ["/usr/bin/python3", "-m", "pytest", tests, "-v", "--tb=short",
+            "-p", "no:cacheprovider", "--rootdir", settings.ROOT,
+            f"--junit-xml={report}", "--kernel", image, "--logs", logs]
+    if expression:
+        argv += ["-k", expression]
+    if regenerate:
+        argv.append("--regenerate")
+
+    def show(line):
+        ended = ENDED.match(line)
+        if ended:
+            say(f"  {ended[2].lower():8}{ended[1]}")
+
+    status = run_logged(argv, log, "pytest", cwd=settings.ROOT, check=False,
+                        on_line=show,
+                        env={"PYTHONDONTWRITEBYTECODE": "1",
+                             "PYTHONUNBUFFERED": "1"})
+    if status == NONE_SELECTED:
+        return Counts("machines")
+    if status not in (0, SOME_FAILED) or not report.is_file():
+        raise LabError(f"pytest could not run:\n{tail(log)}\n"
+                       f"  full log: {log}")
+    counts = count(report)
+    if counts.failed:
+        say(f"  full log: {log}")
+    return counts
+
+
+def count(report):
+    """Counts from pytest's XML report; every failure is shown.
+
+    A test that passed and then broke the splat rule has an entry of its own
+    in the report, an error; it is one failed test.
+    """
+    results = {}
+    for case in xml.parse(report).iter("testcase"):
+        name = f"{case.get('classname')}::{case.get('name')}"
+        bad = [entry for entry in case if entry.tag in ("failure", "error")]
+        if bad:
+            say(f"FAILED {name}")
+            for entry in bad:
+                show_end(entry.text or entry.get("message", ""))
+            results[name] = "failed"
+        elif case.find("skipped") is not None:
+            results.setdefault(name, "skipped")
+        else:
+            results.setdefault(name, "passed")
+    found = list(results.values())
+    return Counts("machines", found.count("passed"), found.count("failed"),
+                  found.count("skipped"))
+
+
+def show_end(text):
+    """The last lines of a failure; the serial log is named in them."""
+    for line in text.strip().splitlines()[-FAILURE_LINES:]:
+        say("    " + line)
+
+
+def run(expression=None, everything=False):
+    """The suite; with everything, the reference is checked as well."""
+    packages.need("machine")
+    logs = run_logs("machines")
+    counts = pytest(kernels.build("test").image, logs, expression)
+    if everything:
+        counts.add(check_reference(logs.with_name(logs.name + "-stock")))
+    return counts
+
+
+def check_reference(logs, regenerate=False):
+    """The committed table of groups is what the stock kernel shows."""
+    stock = kernels.build("test", tree=checks.stock_tree(trees.tree()))
+    return pytest(stock.image, logs, "equal_the_stock",
+                  TESTS / "test_stock_table.py", regenerate)

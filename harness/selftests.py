@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The series' kselftests: built from the tree, run in a machine."""
+
+import re
+from pathlib import PurePosixPath
+
+from . import kernel as kernels
+from . import packages, settings
+from .counts import Counts
+from .kernel import make_command
+from .machine import Machine, run_logs
+from .say import log_path, run_logged, say
+
+FOLDER = "tools/testing/selftests/iommu"
+RESULT = re.compile(r"^\s*(not )?ok \d+ ?-? ?(.*)$")
+
+
+def programs():
+    """Names of our programs, each a C file of its own."""
+    return [PurePosixPath(path).stem for path in settings.new_files()
+            if str(PurePosixPath(path).parent) == FOLDER
+            and path.endswith(".c")]
+
+
+def build(kernel, names):
+    """Build the programs statically; their paths."""
+    log = log_path("kernel/selftests")
+    target = kernel.build / "lab-selftests"
+    target.mkdir(exist_ok=True)
+    run_logged([*make_command(kernel.tree, kernel.build, kernel.arch),
+                "headers"], log, "installing the kernel's headers")
+    built = []
+    for name in names:
+        run_logged(["gcc", "-static", "-O2", "-Wall", "-Werror",
+                    "-D_GNU_SOURCE=", "-isystem",
+                    kernel.build / "usr/include",
+                    kernel.tree / FOLDER / f"{name}.c",
+                    "-o", target / name], log, f"building selftest {name}")
+        built.append(target / name)
+    return built
+
+
+def parse(name, text):
+    """Counts from TAP; failed cases are named."""
+    counts = Counts("selftests")
+    for line in text.splitlines():
+        result = RESULT.match(line)
+        if not result:
+            continue
+        case = result[2]
+        if result[1]:
+            counts.failed += 1
+            say(f"FAILED {name}: {case}")
+        elif "# SKIP" in case:
+            counts.skipped += 1
+            say(f"  skipped {name}: {case}")
+        else:
+            counts.passed += 1
+            say(f"  passed  {name}: {case}")
+    return counts
+
+
+def run_program(machine, name):
+    """Run one program; Counts."""
+    status, text = machine.run_status(f"/lab/{name}")
+    counts = parse(name, text)
+    # A program that dies, or says nothing, must not count as passed.
+    if not counts.total or (status and status != 4 and not counts.failed):
+        counts.failed += 1
+        say(f"FAILED {name}: ended with status {status}, its last lines:")
+        for line in text.splitlines()[-15:]:
+            say("    " + line)
+        say(f"  serial log: {machine.log}")
+    return counts
+
+
+def run(expression=None, everything=False):
+    """The suite; everything has nothing to add."""
+    del everything
+    counts = Counts("selftests")
+    names = [name for name in programs()
+             if not expression or expression in f"selftests {name}"]
+    if not names:
+        return counts
+    packages.need("build", "machine")
+    kernel = kernels.build("test")
+    log = run_logs("selftests") / "selftests.serial.log"
+    with Machine(kernel, log, programs=build(kernel, names)) as machine:
+        for name in names:
+            counts.add(run_program(machine, name))
+    return counts

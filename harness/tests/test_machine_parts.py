@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The parts around a machine, without a kernel where that is possible."""
+
+import shlex
+from types import SimpleNamespace
+
+import pytest
+
+from harness import machinespec, machinetests, selftests, shell
+from harness.machine import Machine
+from harness.say import LabError
+
+REPORT = """<testsuites><testsuite>
+<testcase classname="a" name="good"/>
+<testcase classname="a" name="bad"><failure message="m">text</failure>
+</testcase>
+<testcase classname="a" name="splat"/>
+<testcase classname="a" name="splat"><error message="m">a splat</error>
+</testcase>
+<testcase classname="a" name="not"><skipped message="m"/></testcase>
+</testsuite></testsuites>"""
+
+TAP = """TAP version 13
+1..3
+# Starting 3 tests from 1 test cases.
+ok 1 global.type_is_a_word
+not ok 2 global.nonsense
+ok 3 global.busy # SKIP no such group
+# Totals: pass:1 fail:1 xfail:0 xpass:0 skip:1 error:0
+"""
+
+
+def test_unknown_machine_is_named():
+    with pytest.raises(LabError, match="no machine is called zz"):
+        machinespec.spec("zz")
+
+
+def test_addresses_differ():
+    addresses = [each.address for each in machinespec.spec().devices]
+    assert len(set(addresses)) == len(addresses)
+
+
+def test_images_differ(tmp_path):
+    devices = machinespec.spec().devices
+    machinespec.make_images(devices, tmp_path)
+    heads = {path.read_bytes()[:16] for path in tmp_path.iterdir()}
+    assert len(heads) == sum(1 for each in devices if each.disk_mib) == 2
+
+
+@pytest.mark.parametrize("words, kernel, options", [
+    ("pci=a;b quiet", "pci=a;b quiet", ""),
+    ("-m 1G nosmp", "nosmp", "-m 1G"),
+    ("-s quiet -device edu,addr=0b.0", "quiet", "-s -device edu,addr=0b.0"),
+    ("-device edu -m 1G a=b", "a=b", "-device edu -m 1G"),
+])
+def test_shell_words(words, kernel, options):
+    assert shell.split_words(shlex.split(words.replace(";", "\\;"))) == (
+        kernel.split(), options.split())
+
+
+def test_report_is_counted(tmp_path, capsys):
+    report = tmp_path / "report.xml"
+    report.write_text(REPORT)
+    counts = machinetests.count(report)
+    assert (counts.passed, counts.failed, counts.skipped) == (1, 2, 1)
+    assert "FAILED a::bad" in capsys.readouterr().out
+
+
+def test_tap_is_counted(capsys):
+    counts = selftests.parse("group_type", TAP)
+    assert (counts.passed, counts.failed, counts.skipped) == (1, 1, 1)
+    assert "global.nonsense" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("status, text", [(139, ""), (1, "ok 1 a\n"),
+                                          (127, "not found\n")])
+def test_program_that_dies_fails(status, text):
+    machine = SimpleNamespace(run_status=lambda script: (status, text),
+                              log="the log")
+    assert selftests.run_program(machine, "program").failed == 1
+
+
+def test_machine_that_does_not_boot(kernel, logs, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    log = logs / "no-boot.serial.log"
+    machine = Machine(kernel, log, boot=["rdinit=/nothing",
+                                         "init=/nothing"])
+    with pytest.raises(LabError) as error:
+        with machine:
+            pass
+    # What went wrong is in the message, nothing is left behind.
+    assert "Kernel panic" in str(error.value) and str(log) in str(error.value)
+    assert not list(tmp_path.iterdir())
