@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Static checks: style, warnings, documents; each one is one count."""
 
+import difflib
 import json
 import re
 import shutil
@@ -11,10 +12,10 @@ from pathlib import Path
 from typing import Callable
 
 from . import base as bases
-from . import export, hold, kernel, packages, series, settings
+from . import documents, export, hold, kernel, packages, series, settings
 from . import tree as trees
 from .counts import Counts
-from .git import changes, git, rev_list, run as run_git
+from .git import changes, commit_of, git, rev_list, run as run_git
 from .say import LabError, Progress, log_path, run_logged, say
 
 CONFIG = "test"
@@ -133,6 +134,16 @@ def kernel_doc_beyond_stock(folder, name):
     return [line for line in kernel_doc(folder, name) if line not in known]
 
 
+def maintainers(folder):
+    """Where MAINTAINERS here and what the series adds to it differ."""
+    ours = (settings.ROOT / "MAINTAINERS").read_text(encoding="utf-8")
+    added = series.added_lines(folder, trees.BASE, "HEAD").get(
+        "MAINTAINERS", "")
+    return [line for line in difflib.unified_diff(
+        ours.split(), added.split(), "MAINTAINERS", "the patches", n=0,
+        lineterm="")] if ours.strip() != added.strip() else []
+
+
 # sparse and W=1
 
 WARNING = re.compile(r"^(?:\.\./)*([\w./+-]+):\d+(?::\d+)?: "
@@ -188,7 +199,9 @@ def warnings(folder, wanted, name="warnings"):
                                        f"{log}")
                 progress.update(number, note=each)
                 progress.done = number
-    kept.write_text(json.dumps({"state": state, "found": found}))
+    part = kept.with_name(kept.name + ".part")
+    part.write_text(json.dumps({"state": state, "found": found}))
+    part.rename(kept)
     return found
 
 
@@ -219,9 +232,12 @@ def reference():
 def stock_tree(folder):
     """The base alone, as a work tree beside the tree."""
     stock = settings.BUILD / f"{folder.name}-stock"
-    if not (stock / "Makefile").is_file():
-        with Progress("checking out the stock base"):
-            clone_at(folder, stock, trees.BASE)
+    with hold.lock(stock.name):
+        # The base may be another one by now.
+        if not (stock / ".git").is_dir() or commit_of(
+                stock, "HEAD") != commit_of(folder, trees.BASE):
+            with Progress("checking out the stock base"):
+                clone_at(folder, stock, trees.BASE)
     return stock
 
 
@@ -295,7 +311,10 @@ def quick_checks(folder):
     listed = [Check("export --check", export.differences),
               Check("dist: each new file has its patch",
                     lambda: dist_of(folder)[1]),
-              Check("SPDX lines", lambda: spdx(names))]
+              Check("MAINTAINERS", lambda: maintainers(folder)),
+              Check("SPDX lines", lambda: spdx(names)),
+              Check("ABI", lambda: documents.abi(folder)),
+              Check("htmldocs", lambda: documents.htmldocs(folder))]
     listed += [Check(f"checkpatch {path.name}",
                      lambda path=path: checkpatch(folder, path))
                for path in trees.patches()]
@@ -338,16 +357,20 @@ def build_checks(folder):
 
 # What --all adds
 
-def _built_at(name, folder, commit):
-    """Build the test kernel of one commit, in a clone for such builds."""
+def work_tree_at(name, folder, commit):
+    """The clone called name at a commit; it has the tree's objects."""
     clone = settings.BUILD / f"{folder.name}-{name}"
     if not (clone / ".git").is_dir():
         with Progress(f"clone for {name}"):
             clone_at(folder, clone, commit)
-    git(clone, "fetch", "-q", "--no-tags", folder, commit)
     git(clone, "checkout", "-q", "--force", "--detach", commit)
+    return clone
+
+
+def _built_at(name, folder, commit):
+    """Build the test kernel of one commit, in a clone for such builds."""
     try:
-        kernel.build(CONFIG, ARCH, clone)
+        kernel.build(CONFIG, ARCH, work_tree_at(name, folder, commit))
     except LabError as error:
         return str(error).splitlines()
     return []
@@ -362,11 +385,8 @@ def each_patch(folder):
                             _built_at("each", folder, commit)))
     for commit in dist_of(folder)[0]:
         subject = git(folder, "log", "-1", "--format=%s", commit)
-        # Nothing but this ref keeps the commit for the clone's fetch.
-        git(folder, "update-ref", f"refs/lab/dist/{commit}", commit)
         listed.append(Check(f"dist builds: {subject}", lambda commit=commit:
-                            _built_at("each", folder,
-                                      f"refs/lab/dist/{commit}")))
+                            _built_at("each", folder, commit)))
     return listed
 
 
@@ -379,6 +399,9 @@ def second_version():
     with hold.made_whole(target) as part:
         trees.unpack(other, part)
         trees.commit_base(other, part)
+    # The person whose tree it is to `apply` need not have told git a name.
+    git(target, "config", "user.name", "lab")
+    git(target, "config", "user.email", "lab@localhost")
     try:
         series.apply(target)
         kernel.build(CONFIG, ARCH, target)

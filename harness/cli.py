@@ -3,6 +3,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 
 from .say import LabError, say
@@ -84,6 +85,9 @@ def main(argv):
     if not argv:
         parser().print_help()
         return 0
+    # Ended from outside, it cleans up as after Ctrl-C.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     try:
         return dispatch(argv) or 0
     except LabError as error:

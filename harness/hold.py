@@ -51,13 +51,20 @@ def made_whole(folder):
     """Make a folder so that it is there whole or not at all.
 
     Yields a temporary folder beside it, which is renamed into place when the
-    block ends well; what an interrupted run left is removed first.
+    block ends well; what an interrupted run left is removed first. What was
+    there before goes only when the new one is in its place.
     """
     part = folder.with_name(folder.name + ".part")
+    old = folder.with_name(folder.name + ".old")
+    if old.exists() and not folder.exists():
+        old.rename(folder)
     shutil.rmtree(part, ignore_errors=True)
     if part.exists():
         raise LabError(f"cannot remove {part}, left by an interrupted run")
     part.mkdir(parents=True)
     yield part
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
     part.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)

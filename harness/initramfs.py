@@ -13,6 +13,7 @@ from .say import LabError, run_logged, log_path
 
 GUEST = settings.HARNESS / "guest"
 SCRIPTS = ("init", "agent")
+PROGRAMS = ("load-crash-kernel",)
 BUSYBOX = Path("/bin/busybox")
 KEPT = 8
 FOLDERS = ("bin", "sbin", "dev", "proc", "sys", "run", "root", "tmp", "lab")
@@ -22,6 +23,7 @@ def _inputs(kernel, programs):
     """One value for everything that the guest's files are made from."""
     total = hashlib.sha256(Path(__file__).read_bytes())
     paths = [GUEST / name for name in SCRIPTS] + [BUSYBOX]
+    paths += [GUEST / f"{name}.c" for name in PROGRAMS]
     paths += [*testmodule.sources(), kernel.build / "Module.symvers",
               kernel.build / ".config",
               kernel.build / "include/config/kernel.release", *programs]
@@ -49,6 +51,10 @@ def _fill(root, kernel, programs):
     with tempfile.TemporaryDirectory() as work:
         for module in testmodule.build(kernel, Path(work)):
             shutil.copy(module, root / "lab")
+    for name in PROGRAMS:
+        run_logged(["gcc", "-static", "-O2", "-Wall", "-Werror",
+                    GUEST / f"{name}.c", "-o", root / "lab" / name],
+                   log_path("machine/programs"), f"building {name}")
     for path in programs:
         shutil.copy(path, root / "lab")
     # The same files give the same archive.

@@ -5,7 +5,7 @@ import fnmatch
 import json
 import re
 
-from . import hold, kernel, packages, settings
+from . import hold, kernel, packages, settings, splats
 from . import tree as trees
 from .counts import Counts
 from .say import LabError, Progress, log_path, run_logged, say, tail
@@ -13,6 +13,7 @@ from .say import LabError, Progress, log_path, run_logged, say, tail
 SUITES = "drivers/iommu/tests"
 SECONDS = 600
 ARCH = "x86_64"
+CASE = re.compile(r"\bKUNIT_CASE\w*\(\s*(\w+)")
 
 
 def cases(group, prefix=""):
@@ -36,7 +37,7 @@ def names(folder):
     found = set()
     for path in (folder / SUITES).glob("*.c"):
         text = path.read_text(encoding="utf-8")
-        found.update(re.findall(r"\bKUNIT_CASE\w*\(\s*(\w+)", text))
+        found.update(CASE.findall(text))
         found.update(re.findall(r"\.name = \"([^\"]+)\"", text))
     return found
 
@@ -59,7 +60,7 @@ def _command(folder, out, result):
 
 
 def results(folder, log):
-    """Build and run the suites; the parsed result."""
+    """Build and run the suites; (exit status, parsed result)."""
     out = folder / "out-kunit"
     result = out / "result.json"
     result.unlink(missing_ok=True)
@@ -68,19 +69,61 @@ def results(folder, log):
                   about=True) as progress:
         def count(line):
             progress.update(note=line.strip()[-60:])
-        run_logged(_command(folder, out, result), log, "kunit.py",
-                   cwd=folder, on_line=count, check=False)
+        status = run_logged(_command(folder, out, result), log, "kunit.py",
+                            cwd=folder, on_line=count, check=False)
     if not result.is_file():
         raise LabError("KUnit: no result, the kernel was not built or did "
                        f"not boot. Its last lines:\n{tail(log)}\n"
                        f"  full log: {log}")
-    return json.loads(result.read_text())
+    return status, json.loads(result.read_text())
 
 
 def _print_failure(name, lines):
     say(f"FAILED kunit {name}")
     for line in lines[-8:]:
         say(f"    {line}")
+
+
+def not_run(folder, every):
+    """Cases that the sources have and that have no result."""
+    ran = {part for name, _, _ in every for part in name.split(".")}
+    found = set()
+    for path in (folder / SUITES).glob("*.c"):
+        found.update(CASE.findall(path.read_text(encoding="utf-8")))
+    return sorted(found - ran)
+
+
+def judge(every, folder, status, expression=None):
+    """Counts of the cases, and of what no case shows.
+
+    A suite that is gone, or a kernel that ended between two cases, leaves
+    nothing but good results; so does a splat that no case asked for.
+    """
+    counts = Counts("kunit")
+    for name, result, lines in every:
+        if not selected(name, expression):
+            continue
+        if result == "PASS":
+            counts.passed += 1
+        elif result == "SKIP":
+            counts.skipped += 1
+            say(f"skipped kunit {name}")
+        else:
+            counts.failed += 1
+            _print_failure(name, lines)
+    for name in not_run(folder, every):
+        counts.failed += 1
+        _print_failure(name, ["is in the sources and has no result"])
+    if status and all(result in ("PASS", "SKIP") for _, result, _ in every):
+        counts.failed += 1
+        _print_failure("kunit.py", [f"ended with status {status}, though "
+                                    "no case failed"])
+    kernel_log = folder / "out-kunit/test.log"
+    found = splats.findings(kernel_log.read_text(errors="replace"))
+    counts.failed += len(found)
+    for excerpt in found:
+        _print_failure("splat rule", excerpt.splitlines()[:8])
+    return counts
 
 
 def run(expression=None, everything=False):
@@ -98,22 +141,12 @@ def run(expression=None, everything=False):
     log = log_path("kunit")
     log.unlink(missing_ok=True)
     with hold.lock("kunit"):
-        parsed = results(folder, log)
+        status, parsed = results(folder, log)
         every = list(cases(parsed))
+        counts = judge(every, folder, status, expression)
     if not every:
         raise LabError("KUnit ran no case. The last lines:\n"
                        f"{tail(log)}\n  full log: {log}")
-    for name, status, lines in every:
-        if not selected(name, expression):
-            continue
-        if status == "PASS":
-            counts.passed += 1
-        elif status == "SKIP":
-            counts.skipped += 1
-            say(f"skipped kunit {name}")
-        else:
-            counts.failed += 1
-            _print_failure(name, lines)
     if counts.failed:
         say(f"  full log: {log}, kernel log: {folder}/out-kunit/test.log")
     return counts

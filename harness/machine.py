@@ -55,16 +55,18 @@ class Machine:
     """A guest, from `with` to its end; a splat in its log is an error.
 
     boot: words added to the kernel's command line. devices: in place of the
-    machine's own; extra: QEMU options added. root_disk: the name of a disk
+    machine's own; present: devices that the guest has besides, to be spoken
+    of by name; extra: QEMU options added. root_disk: the name of a disk
     that carries the root filesystem, in place of an initramfs.
     """
 
     def __init__(self, kernel, log, spec=None, boot=(), devices=None,
-                 extra=(), root_disk=None, programs=()):
+                 present=(), extra=(), root_disk=None, programs=()):
         self.kernel = kernel
         self.log = Path(log)
         self.spec = spec or machinespec.spec()
         self.devices = self.spec.devices if devices is None else devices
+        self.known = [*self.devices, *present]
         self.declared = []
         self._boot = list(boot)
         self._extra = list(extra)
@@ -187,11 +189,51 @@ class Machine:
                            f"{status}:\n{output}  full log: {self.log}")
         return output.rstrip("\n")
 
+    def crash(self, script):
+        """Run a script that ends in a panic; wait for the crash kernel."""
+        self._agent.send(script, COMMAND_SECONDS)
+        try:
+            self._agent.wait_until_ready(BOOT_SECONDS)
+        except LabError as error:
+            raise self._error(f"no crash kernel came up: {error}") from error
+
+    # Hot-plug
+
+    def plug(self, *devices):
+        """Plug a card in; its functions in the order in which they are given.
+
+        A PCI Express port looks at a card when its function 0 appears.
+        """
+        for device in devices:
+            self.known.append(device)
+            self.qmp.command("device_add", driver=device.model,
+                             **device.arguments())
+        for device in devices:
+            self.wait_for_device(device.name)
+
+    def wait_for_device(self, name):
+        """Wait until a device and the others of its slot are all there.
+
+        This file of a device comes when its whole slot has been added.
+        """
+        address = self.device(name).full_address
+        self.run("for i in $(seq 300); do "
+                 f"[ -e /sys/bus/pci/devices/{address}/resource0 ] && exit; "
+                 "sleep 0.2; done; exit 1")
+
+    def unplug(self, name, *others):
+        """Unplug a card, of which name and others are all functions."""
+        self.qmp.command("device_del", id=name)
+        for each in (name, *others):
+            self.qmp.wait_for("DEVICE_DELETED", device=each)
+            self.known.remove(self.device(each))
+        self.qmp.events.clear()
+
     # What there is
 
     def device(self, name):
         """The machine's device called name."""
-        for device in self.devices:
+        for device in self.known:
             if device.name == name:
                 return device
         raise LabError(f"this machine has no device {name}")
@@ -244,6 +286,10 @@ class Machine:
         page = address & ~0xfff
         self.declared.append(
             splats.Fault(self.device(name).address, page))
+
+    def expect_panic(self, message):
+        """Declare that the kernel will panic, with this message."""
+        self.declared.append(splats.Panic(message))
 
     def findings(self):
         """What broke the splat rule since this was last asked."""

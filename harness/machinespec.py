@@ -19,24 +19,33 @@ COMMON_QEMU_OPTIONS = ["-nodefaults", "-no-user-config", "-display", "none",
 
 @dataclass(frozen=True)
 class Device:
-    """A PCI device on the root bus; disk_mib gives it a disk image."""
+    """A PCI device; disk_mib gives it a disk image.
+
+    bus is the QEMU name of a bus, which is that of the port above it; its
+    number in address is the one that the guest gives it.
+    """
 
     name: str
     model: str
     address: str
     properties: dict = field(default_factory=dict)
     disk_mib: int = 0
+    bus: str = "pcie.0"
 
     @property
     def full_address(self):
         """The address with its PCI domain, as the guest's sysfs writes it."""
         return f"0000:{self.address}"
 
-    def options(self, images):
+    def arguments(self):
+        """What QEMU is told about it, on its command line or later."""
+        return {"id": self.name, "bus": self.bus,
+                "addr": self.address.split(":")[1], **self.properties}
+
+    def options(self, images=None):
         """QEMU options; images is the folder that holds disk images."""
-        slot = self.address.split(":")[1]
-        words = [self.model, f"id={self.name}", "bus=pcie.0", f"addr={slot}"]
-        words += [f"{key}={value}" for key, value in self.properties.items()]
+        words = [self.model]
+        words += [f"{key}={value}" for key, value in self.arguments().items()]
         if not self.disk_mib:
             return ["-device", ",".join(words)]
         words += [f"drive={self.name}-image", f"serial={self.name}"]

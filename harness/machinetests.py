@@ -45,6 +45,9 @@ def pytest(image, logs, expression=None, tests=TESTS, regenerate=False):
         raise LabError(f"pytest could not run:\n{tail(log)}\n"
                        f"  full log: {log}")
     counts = count(report)
+    if status and not counts.failed:
+        raise LabError(f"pytest ended with status {status} and names no "
+                       f"failed test:\n{tail(log)}\n  full log: {log}")
     if counts.failed:
         say(f"  full log: {log}")
     return counts
@@ -85,6 +88,8 @@ def run(expression=None, everything=False):
     packages.need("machine")
     logs = run_logs("machines")
     counts = pytest(kernels.build("test").image, logs, expression)
+    if not counts.total and not expression:
+        raise LabError(f"pytest found no test in {TESTS}")
     if everything:
         counts.add(check_reference(logs.with_name(logs.name + "-stock")))
     return counts
@@ -93,5 +98,9 @@ def run(expression=None, everything=False):
 def check_reference(logs, regenerate=False):
     """The committed table of groups is what the stock kernel shows."""
     stock = kernels.build("test", tree=checks.stock_tree(trees.tree()))
-    return pytest(stock.image, logs, "equal_the_stock",
-                  TESTS / "test_stock_table.py", regenerate)
+    counts = pytest(stock.image, logs, "equal_the_stock",
+                    TESTS / "test_stock_table.py", regenerate)
+    if not counts.total:
+        raise LabError("no test compared the stock kernel's groups with "
+                       "the reference")
+    return counts

@@ -14,10 +14,11 @@ SETS = {
     "build": ("bc", "bison", "ccache", "cpio", "flex", "gcc", "git", "kmod",
               "libc6-dev", "libelf-dev", "libssl-dev", "make", "perl",
               "rsync", "xz-utils"),
-    "machine": ("busybox-static", "cpio", "e2fsprogs", "gcc", "libc6-dev",
-                "make", "python3-pytest", "qemu-system-x86"),
+    "machine": ("acpica-tools", "busybox-static", "cpio", "e2fsprogs", "gcc",
+                "libc6-dev", "make", "python3-pytest", "qemu-system-x86"),
     "check": ("codespell", "flake8", "gcc", "perl", "python3-pytest",
               "shellcheck", "sparse"),
+    "documents": ("perl", "python3-sphinx"),
 }
 
 _present = set()

@@ -3,8 +3,6 @@
 
 import hashlib
 
-from .say import LabError
-
 DATA_MIB = 16
 # The data are numbered records, so that one in the wrong place shows.
 RECORD = 1024
@@ -41,14 +39,17 @@ def read_sum(machine, name):
 
 
 def hardware_type(machine, name):
-    """What the VT-d context entry of a device says, from debugfs."""
+    """What the VT-d context entry of a device says, from debugfs.
+
+    Without an entry all that the device does is blocked.
+    """
     address = machine.device(name).address
     for line in machine.run(f"cat {TRANSLATION}").splitlines():
         words = line.split()
         if words and words[0] == address:
             entry = int(words[2].split(":")[1], 16)
             return CONTEXT_TYPES[entry >> 2 & 3]
-    raise LabError(f"{TRANSLATION} has no entry for {address}")
+    return "blocked"
 
 
 def set_type(machine, name, kind):
@@ -75,13 +76,56 @@ def wait_for_disk(machine, name):
                 "exit 1")
 
 
+def load_edu_driver(machine, options=""):
+    """Load the driver for the edu devices, unless it is there."""
+    machine.run(
+        f"[ -d {EDU_FILES} ] || insmod /lab/edu_dma_test.ko {options}")
+
+
+def write_unbound(machine, name, address):
+    """Make an edu device that has no driver write zeroes by DMA."""
+    machine.run(f"echo {machine.device(name).full_address} {address:#x} "
+                f">{EDU_FILES}/unbound_write")
+
+
+def set_driver(machine, name, action, driver="edu_dma_test"):
+    """action is bind or unbind; (status, output)."""
+    return machine.run_status(f"echo {machine.device(name).full_address} "
+                              f">/sys/bus/pci/drivers/{driver}/{action}")
+
+
+def type_and_source(machine, name):
+    """What sysfs says of a device's group."""
+    group = machine.group_of(name)
+    return group.type, group.source
+
+
+def said_of(machine, name):
+    """The lines of the log about a device's wish, without stamps."""
+    mark = f"{machine.device(name).full_address}: Wish for "
+    return [line.split(mark)[1] for line in machine.serial().splitlines()
+            if mark in line]
+
+
+def granted(machine, name, kind="an identity"):
+    """The line that says that a device's wish from the boot line is met."""
+    return (f"{kind} default domain granted, iommu group "
+            f"{machine.group_of(name).number} (parameter)")
+
+
+def not_granted(machine, name, reason, kind="an identity"):
+    """The line that says why it is not."""
+    return (f"{kind} default domain not granted, iommu group "
+            f"{machine.group_of(name).number} (parameter): {reason}")
+
+
 class Edu:
     """A device whose DMA engine writes to any address."""
 
-    def __init__(self, machine, name):
+    def __init__(self, machine, name, options=""):
         self.machine = machine
         self.folder = f"{EDU_FILES}/{machine.device(name).full_address}"
-        machine.run(f"[ -d {EDU_FILES} ] || insmod /lab/edu_dma_test.ko")
+        load_edu_driver(machine, options)
 
     def _value(self, name):
         return int(self.machine.run(f"cat {self.folder}/{name}"), 16)
@@ -105,6 +149,10 @@ class Edu:
     def victim_value(self):
         """What is in the victim page."""
         return self._value("victim_value")
+
+    def stream(self, value):
+        """Make it write a value to the victim page, mapped meanwhile."""
+        self.machine.run(f"echo {value:#x} >{self.folder}/dma_stream")
 
     def write(self, address, value):
         """Make the device write a value to a bus address by DMA."""

@@ -31,6 +31,13 @@ class Qmp:
             else:
                 return answer["return"]
 
+    def wait_for(self, event, **data):
+        """Wait for an event with the given data, unless it has come."""
+        while not any(each["event"] == event
+                      and data.items() <= each["data"].items()
+                      for each in self.events):
+            self.events.append(self._receive())
+
     def _receive(self):
         try:
             line = self._file.readline()

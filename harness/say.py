@@ -3,9 +3,11 @@
 
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from . import settings
@@ -104,14 +106,18 @@ def run_logged(argv, log, what, cwd=None, env=None, on_line=None, check=True):
                               env=full_env, stdin=subprocess.DEVNULL,
                               stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True,
-                              errors="replace") as child:
+                              errors="replace",
+                              start_new_session=True) as child:
             try:
                 for line in child.stdout:
                     out.write(line)
                     if on_line:
                         on_line(line.rstrip("\n"))
             except BaseException:
-                child.terminate()
+                # With all that it has started: a make that goes on would
+                # write where the next ./lab does.
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(child.pid, signal.SIGTERM)
                 raise
         status = child.returncode
     if check and status:

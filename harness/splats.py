@@ -50,6 +50,18 @@ class Fault:
         return f"{self.device} at {self.address:#x}"
 
 
+@dataclass(frozen=True)
+class Panic:
+    """A panic that a test causes; what the kernel says in it."""
+
+    message: str
+
+    def is_in(self, line):
+        """Is a line of the log the first of this panic?"""
+        return re.fullmatch(STAMP + "Kernel panic - not syncing: "
+                            + re.escape(self.message), line) is not None
+
+
 def fault_in(line):
     """The fault that a line of the log reports, or None."""
     for pattern in FAULTS:
@@ -66,8 +78,12 @@ def faults(log):
 
 
 def findings(log, declared=()):
-    """Excerpts of a log that break the rule; declared faults do not."""
+    """Excerpts of a log that break the rule.
+
+    What is declared, faults and panics, does not.
+    """
     lines = log.splitlines()
+    panics = [each for each in declared if isinstance(each, Panic)]
     found = []
     quiet_until = -1
     for number, line in enumerate(lines):
@@ -77,7 +93,8 @@ def findings(log, declared=()):
         else:
             # One splat has several such lines; it is one finding.
             offends = number > quiet_until and any(
-                pattern.match(line) for pattern in SPLATS)
+                pattern.match(line) for pattern in SPLATS) \
+                and not any(panic.is_in(line) for panic in panics)
             if offends:
                 quiet_until = number + CONTEXT_LINES
         if offends:

@@ -15,16 +15,16 @@
  * 2. The IOMMU driver, or the kernel's configuration, requires a type: that.
  * 3. Any device wishes translation: translated, strict or lazy as iommu.strict
  *    says.
- * 4. Every device wishes identity, where PCI-to-PCI bridges have no say, and
+ * 4. The IOMMU driver prefers identity for a device: identity.
+ * 5. Every device wishes identity, where PCI-to-PCI bridges have no say, and
  *    there is at least one with a say: identity. Not with encrypted memory,
  *    and not while DMA of a crashed kernel is still running.
- * 5. The system's default.
+ * 6. The system's default.
  *
  * A wish is a preference: when its domain cannot be had, the group gets the
- * type it would have had without wishes.
+ * type that it would have had without wishes.
  */
-#define pr_fmt(fmt)	"iommu: " fmt
-
+#include <kunit/static_stub.h>
 #include <linux/device.h>
 #include <linux/export.h>
 #include <linux/iommu.h>
@@ -41,6 +41,20 @@ static bool is_pci_bridge(struct device *dev)
 static bool is_translated(unsigned int type)
 {
 	return type & __IOMMU_DOMAIN_DMA_API;
+}
+
+/**
+ * iommu_device_untrusted - may the device try to reach what it must not?
+ * @dev: the device
+ *
+ * Return: true for a PCI device that firmware or the kernel says is outside of
+ * what the system's owner controls.
+ */
+bool iommu_device_untrusted(struct device *dev)
+{
+	KUNIT_STATIC_STUB_REDIRECT(iommu_device_untrusted, dev);
+
+	return dev_is_pci(dev) && to_pci_dev(dev)->untrusted;
 }
 
 /* Name the device whose wish came from the command line, if there is one */
@@ -60,7 +74,7 @@ static void keep_wisher(struct device **wisher, struct device *dev)
 void iommu_type_request_add(struct iommu_type_request *request,
 			    struct device *dev)
 {
-	if (dev_is_pci(dev) && to_pci_dev(dev)->untrusted)
+	if (iommu_device_untrusted(dev))
 		request->untrusted = dev;
 	if (dev->iommu && dev->iommu->attach_deferred)
 		request->deferred = dev;
@@ -89,7 +103,8 @@ static void refuse(struct iommu_type_decision *decision,
 }
 
 static void grant(struct iommu_type_decision *decision, unsigned int type,
-		  const struct device *wisher, unsigned int global_type)
+		  const struct device *wisher,
+		  const struct iommu_type_request *request)
 {
 	decision->source = wisher->iommu_wish_parameter ?
 				   IOMMU_TYPE_PARAMETER : IOMMU_TYPE_QUIRK;
@@ -98,11 +113,14 @@ static void grant(struct iommu_type_decision *decision, unsigned int type,
 	else
 		decision->wish = IOMMU_DOMAIN_IDENTITY;
 
+	if (request->prefers_identity)
+		decision->otherwise = IOMMU_DOMAIN_IDENTITY;
 	/* What everybody gets needs no way back: there is nothing behind it */
-	if (is_translated(type) == is_translated(global_type))
-		decision->type = 0;
-	else
-		decision->type = type;
+	else if (is_translated(type) == is_translated(request->global_type))
+		return;
+
+	decision->type = type;
+	decision->can_yield = true;
 }
 
 /**
@@ -131,8 +149,11 @@ void iommu_decide_default_type(const struct iommu_type_request *request,
 		refuse(decision, IOMMU_WISH_DRIVER, NULL);
 	} else if (request->translated) {
 		grant(decision, request->dma_type, request->translated,
-		      request->global_type);
+		      request);
 		refuse(decision, IOMMU_WISH_OPPOSED, request->translated);
+	} else if (request->prefers_identity) {
+		decision->type = IOMMU_DOMAIN_IDENTITY;
+		decision->source = IOMMU_TYPE_DRIVER;
 	} else if (request->unwilling) {
 		refuse(decision, IOMMU_WISH_ALONE, request->unwilling);
 	} else if (request->mem_encrypt) {
@@ -141,34 +162,18 @@ void iommu_decide_default_type(const struct iommu_type_request *request,
 		refuse(decision, IOMMU_WISH_KDUMP, request->deferred);
 	} else if (request->passthrough) {
 		grant(decision, IOMMU_DOMAIN_IDENTITY, request->passthrough,
-		      request->global_type);
+		      request);
 	}
 }
 
 /**
- * iommu_type_can_yield - is there another type when a domain cannot be had?
- * @decision: the decision
- *
- * Return: true for a wish that differs from the system's default.
- */
-bool iommu_type_can_yield(const struct iommu_type_decision *decision)
-{
-	return decision->wish && decision->type;
-}
-
-/**
- * iommu_type_yield - take the next best type
- * @decision: the decision, for which iommu_type_can_yield() is true
- *
- * Lazy invalidation is only a way to be faster, so a translated domain without
- * it is tried before the wish is given up for the system's default.
+ * iommu_type_yield - take the type that the group would have without the wish
+ * @decision: the decision, whose can_yield is set
  */
 void iommu_type_yield(struct iommu_type_decision *decision)
 {
-	if (decision->type == IOMMU_DOMAIN_DMA_FQ)
-		decision->type = IOMMU_DOMAIN_DMA;
-	else
-		decision->type = 0;
+	decision->type = decision->otherwise;
+	decision->can_yield = false;
 }
 
 /**
@@ -197,15 +202,21 @@ static const char *refusal_str(enum iommu_wish_refusal refusal)
 	case IOMMU_WISH_UNTRUSTED:
 		return "the group has an untrusted device, ";
 	case IOMMU_WISH_DRIVER:
-		return "the IOMMU driver requires another type";
+		return "the IOMMU driver, or this kernel's configuration, requires another type";
 	case IOMMU_WISH_OPPOSED:
 		return "the group has a device to be translated, ";
 	case IOMMU_WISH_ALONE:
 		return "the group has a device that does not wish it, ";
+	case IOMMU_WISH_BRIDGES:
+		return "the group has only bridges";
 	case IOMMU_WISH_ENCRYPTED:
 		return "memory is encrypted";
 	case IOMMU_WISH_KDUMP:
 		return "a crashed kernel left translation enabled for ";
+	case IOMMU_WISH_IN_USE:
+		return "the group is in use";
+	case IOMMU_WISH_CHOSEN:
+		return "the group's type was chosen in sysfs";
 	}
 	return "such a domain cannot be allocated or attached";
 }
@@ -233,8 +244,10 @@ void iommu_report_wish(struct device *dev, int group_id,
 
 	if (dev->iommu_translated) {
 		what = "a translated";
-		/* Only a driver that cannot translate stands against it */
-		if (refusal != IOMMU_WISH_DRIVER)
+		/* The other reasons are none against translation */
+		if (refusal != IOMMU_WISH_DRIVER &&
+		    refusal != IOMMU_WISH_IN_USE &&
+		    refusal != IOMMU_WISH_CHOSEN)
 			refusal = IOMMU_WISH_OK;
 		culprit = NULL;
 	}
@@ -246,17 +259,14 @@ void iommu_report_wish(struct device *dev, int group_id,
 		return;
 	}
 
-	if (refusal == IOMMU_WISH_OK && !decision->wish && is_pci_bridge(dev)) {
-		dev_warn(dev,
-			 "Wish for %s default domain not granted, iommu group %d (%s): the group has only bridges\n",
-			 what, group_id, from);
-		return;
-	}
+	if (refusal == IOMMU_WISH_OK && !decision->wish)
+		refusal = IOMMU_WISH_BRIDGES;
 
-	dev_warn(dev,
-		 "Wish for %s default domain not granted, iommu group %d (%s): %s%s\n",
-		 what, group_id, from, refusal_str(refusal),
-		 culprit ? dev_name(culprit) : "");
+	/* A protection that was asked for and is not there is an error */
+	dev_printk(dev->iommu_translated ? KERN_ERR : KERN_WARNING, dev,
+		   "Wish for %s default domain not granted, iommu group %d (%s): %s%s\n",
+		   what, group_id, from, refusal_str(refusal),
+		   culprit ? dev_name(culprit) : "");
 }
 
 /**

@@ -27,8 +27,11 @@ enum iommu_wish_refusal {
 	IOMMU_WISH_DRIVER,	/* the driver, or the config, requires a type */
 	IOMMU_WISH_OPPOSED,	/* a device is to be translated */
 	IOMMU_WISH_ALONE,	/* a device does not wish it */
+	IOMMU_WISH_BRIDGES,	/* no device of the group has a say */
 	IOMMU_WISH_ENCRYPTED,	/* memory is encrypted */
 	IOMMU_WISH_KDUMP,	/* DMA of a crashed kernel is still running */
+	IOMMU_WISH_IN_USE,	/* it came too late: the group is in use */
+	IOMMU_WISH_CHOSEN,	/* the type was written to the type file */
 };
 
 /**
@@ -36,6 +39,8 @@ enum iommu_wish_refusal {
  * @global_type: the system's default domain type
  * @dma_type: IOMMU_DOMAIN_DMA or IOMMU_DOMAIN_DMA_FQ, as iommu.strict says
  * @driver_type: the type that the IOMMU driver requires, or 0
+ * @prefers_identity: the IOMMU driver says that a device works better without
+ *	translation
  * @mem_encrypt: memory is encrypted, which devices may not know how to reach
  *	without translation
  * @untrusted: a device that is not trusted, or NULL
@@ -45,7 +50,7 @@ enum iommu_wish_refusal {
  * @unwilling: a device that has a say and does not wish an identity domain,
  *	or NULL
  *
- * The caller fills in the types and @mem_encrypt; iommu_type_request_add()
+ * The caller fills in what is not a device; iommu_type_request_add()
  * keeps the devices, which are borrowed: the group's mutex, held by the caller,
  * keeps them in the group.
  */
@@ -53,6 +58,7 @@ struct iommu_type_request {
 	unsigned int global_type;
 	unsigned int dma_type;
 	unsigned int driver_type;
+	bool prefers_identity;
 	bool mem_encrypt;
 	struct device *untrusted;
 	struct device *deferred;
@@ -67,6 +73,9 @@ struct iommu_type_request {
  *	IOMMU driver can provide
  * @source: who decided
  * @wish: IOMMU_DOMAIN_IDENTITY or IOMMU_DOMAIN_DMA when a wish decided, or 0
+ * @can_yield: there is another type to take when a domain of @type cannot be
+ *	had, and this is it:
+ * @otherwise: the type that the group would have without wishes, 0 as above
  * @refusal: why a wish for an identity domain is not granted
  * @culprit: the device that @refusal is about, or NULL
  */
@@ -74,15 +83,17 @@ struct iommu_type_decision {
 	unsigned int type;
 	enum iommu_type_source source;
 	unsigned int wish;
+	bool can_yield;
+	unsigned int otherwise;
 	enum iommu_wish_refusal refusal;
 	struct device *culprit;
 };
 
 void iommu_type_request_add(struct iommu_type_request *request,
 			    struct device *dev);
+bool iommu_device_untrusted(struct device *dev);
 void iommu_decide_default_type(const struct iommu_type_request *request,
 			       struct iommu_type_decision *decision);
-bool iommu_type_can_yield(const struct iommu_type_decision *decision);
 void iommu_type_yield(struct iommu_type_decision *decision);
 enum iommu_type_source
 iommu_type_settled(const struct iommu_type_decision *decision,

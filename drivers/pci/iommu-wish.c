@@ -62,8 +62,8 @@ static struct {
 
 /*
  * Reads a hexadecimal number of at most @max. What sscanf() and kstrtox() would
- * take as well is refused: a sign, white space, a prefix "0x", more digits than
- * are used.
+ * take as well is refused: a sign, white space, a prefix "0x", a value that does
+ * not fit.
  */
 static bool __init read_hex(const char **text, u32 max, u32 *value)
 {

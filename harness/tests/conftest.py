@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Kernel and machines for the tests; one boot serves several tests."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,11 @@ def pytest_addoption(parser):
                      help="where the serial logs go")
     parser.addoption("--regenerate", action="store_true",
                      help="write the reference data from this kernel")
+
+
+def pytest_configure():
+    """A run that ./lab ends takes its machines with it."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

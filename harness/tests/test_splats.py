@@ -68,6 +68,15 @@ def test_fault_of_another_is_not_declared(other):
     assert splats.findings(GOOD + FAULT, [splats.Fault(*other)])
 
 
+def test_panic_must_be_declared():
+    log = GOOD + "[ 3.0] Kernel panic - not syncing: dumptest\n"
+    assert len(splats.findings(log)) == 1
+    assert not splats.findings(log, [splats.Panic("dumptest")])
+    assert splats.findings(log, [splats.Panic("dump")])
+    assert splats.findings(log + "[ 3.1] BUG: more\n",
+                           [splats.Panic("dumptest")])
+
+
 def test_planted_warning_is_found(plain):
     plain.run("echo WARNING >/sys/kernel/debug/provoke-crash/DIRECT")
     plain.wait_for("end trace")

@@ -247,37 +247,58 @@ static void test_request_crash_kernel(struct kunit *test)
 	KUNIT_EXPECT_PTR_EQ(test, request.deferred, disk);
 }
 
-/* A wish goes from lazy to strict to the system's default, then no further */
+/* A wish gives way to the system's default, and that to nothing */
 static void test_yield(struct kunit *test)
 {
 	struct iommu_type_decision decision = {
 		.type = DMA_FQ,
 		.source = IOMMU_TYPE_PARAMETER,
 		.wish = DMA,
+		.can_yield = true,
 	};
 
-	KUNIT_ASSERT_TRUE(test, iommu_type_can_yield(&decision));
-	iommu_type_yield(&decision);
-	KUNIT_EXPECT_EQ(test, decision.type, DMA);
 	KUNIT_EXPECT_EQ(test, iommu_type_settled(&decision, DMA),
 			IOMMU_TYPE_PARAMETER);
-	KUNIT_ASSERT_TRUE(test, iommu_type_can_yield(&decision));
 	iommu_type_yield(&decision);
 	KUNIT_EXPECT_EQ(test, decision.type, 0);
-	KUNIT_EXPECT_FALSE(test, iommu_type_can_yield(&decision));
+	KUNIT_EXPECT_FALSE(test, decision.can_yield);
 	KUNIT_EXPECT_EQ(test, iommu_type_settled(&decision, IDENTITY),
 			IOMMU_TYPE_FALLBACK);
+}
+
+/* Without its wish a device that works better with identity gets that */
+static void test_yield_to_preference(struct kunit *test)
+{
+	struct device dev = { .iommu_translated = true };
+	struct iommu_type_request request = {
+		.global_type = DMA_FQ,
+		.dma_type = DMA_FQ,
+		.prefers_identity = true,
+		.translated = &dev,
+	};
+	struct iommu_type_decision decision;
+
+	iommu_decide_default_type(&request, &decision);
+	KUNIT_EXPECT_EQ(test, decision.type, DMA_FQ);
+	KUNIT_ASSERT_TRUE(test, decision.can_yield);
+	iommu_type_yield(&decision);
+	KUNIT_EXPECT_EQ(test, decision.type, IDENTITY);
+	KUNIT_EXPECT_FALSE(test, decision.can_yield);
 }
 
 /* What the driver or trust requires is no wish and has no way out */
 static void test_requirement_does_not_yield(struct kunit *test)
 {
-	struct iommu_type_decision decision = {
-		.type = DMA,
-		.source = IOMMU_TYPE_DRIVER,
+	struct iommu_type_request request = {
+		.global_type = IDENTITY,
+		.dma_type = DMA_FQ,
+		.driver_type = DMA,
 	};
+	struct iommu_type_decision decision;
 
-	KUNIT_EXPECT_FALSE(test, iommu_type_can_yield(&decision));
+	iommu_decide_default_type(&request, &decision);
+	KUNIT_EXPECT_EQ(test, decision.type, DMA);
+	KUNIT_EXPECT_FALSE(test, decision.can_yield);
 	KUNIT_EXPECT_EQ(test, iommu_type_settled(&decision, DMA),
 			IOMMU_TYPE_DRIVER);
 }
@@ -492,6 +513,56 @@ static void test_hotplug(struct kunit *test)
 	expect_translated(test, refused, "fallback\n");
 }
 
+/*
+ * Neither the wish's domain nor the one instead of it can be had. The group has
+ * none, and no driver can do DMA through it, but the next device to join gives
+ * it one.
+ */
+static void test_hotplug_nothing_can_be_had(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev = wishing_device(test, 0, true);
+	struct mock_device *next = wishing_device(test, 0, true);
+
+	mock_iommu_register(test, mock);
+	mdev->fail_identity_attach = true;
+	mock->fail_paging_allocs = 2;
+	mock_device_add(test, mdev);
+	KUNIT_EXPECT_NULL(test, mdev->dev.iommu_group);
+	mock_device_add(test, next);
+	expect_identity(test, next, "parameter\n");
+}
+
+/* The same at boot, where the group's devices stay in it */
+static void test_boot_nothing_can_be_had(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *good = wishing_device(test, 0, true);
+	struct mock_device *bad = wishing_device(test, 1, true);
+	struct mock_device *next = wishing_device(test, 1, false);
+
+	/* It is probed last, since the first group to fail ends the probe */
+	mock_device_add(test, good);
+	mock_device_add(test, bad);
+	bad->fail_identity_attach = true;
+	mock->fail_paging_allocs = 2;
+	KUNIT_EXPECT_EQ(test, mock_iommu_try_register(mock), -ENOMEM);
+	expect_identity(test, good, "parameter\n");
+	KUNIT_ASSERT_NOT_NULL(test, bad->attached);
+	KUNIT_EXPECT_EQ(test, bad->attached->type, IOMMU_DOMAIN_UNMANAGED);
+	expect_file(test, bad, "type", "unknown\n");
+	expect_file(test, bad, "type_source", "unknown\n");
+	KUNIT_EXPECT_EQ(test, iommu_device_use_default_domain(&bad->dev),
+			-EPROBE_DEFER);
+	/* One identity domain and one that blocks; nothing is left over */
+	KUNIT_EXPECT_EQ(test, mock->live_domains, 2);
+
+	mock_iommu_register(test, mock);
+	mock_device_add(test, next);
+	expect_translated(test, bad, "default\n");
+	expect_translated(test, next, "default\n");
+}
+
 static void test_auto_returns_to_the_wish(struct kunit *test)
 {
 	struct mock_iommu *mock = create_translating(test);
@@ -609,6 +680,7 @@ static struct kunit_case default_type_cases[] = {
 	KUNIT_CASE(test_request_prefers_parameter),
 	KUNIT_CASE(test_request_crash_kernel),
 	KUNIT_CASE(test_yield),
+	KUNIT_CASE(test_yield_to_preference),
 	KUNIT_CASE(test_requirement_does_not_yield),
 	KUNIT_CASE(test_set_wish),
 	KUNIT_CASE(test_boot_without_wishes),
@@ -619,6 +691,8 @@ static struct kunit_case default_type_cases[] = {
 	KUNIT_CASE(test_boot_identity_alloc_fails),
 	KUNIT_CASE(test_boot_identity_attach_fails),
 	KUNIT_CASE(test_hotplug),
+	KUNIT_CASE(test_hotplug_nothing_can_be_had),
+	KUNIT_CASE(test_boot_nothing_can_be_had),
 	KUNIT_CASE(test_auto_returns_to_the_wish),
 	KUNIT_CASE(test_auto_falls_back),
 	KUNIT_CASE(test_write_errors_change_nothing),

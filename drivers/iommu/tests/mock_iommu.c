@@ -7,6 +7,7 @@
  * that are there already are probed as at boot, later ones as hotplugged. All
  * of it is undone when the test ends.
  */
+#include <kunit/static_stub.h>
 #include <linux/err.h>
 #include <linux/file.h>
 #include <linux/fs.h>
@@ -14,6 +15,7 @@
 #include <linux/sizes.h>
 #include <linux/slab.h>
 
+#include "../default-type.h"
 #include "../iommu-priv.h"
 #include "mock_iommu.h"
 
@@ -35,7 +37,8 @@ static int mock_attach_dev(struct iommu_domain *domain, struct device *dev)
 	struct mock_device *mdev = to_mock_device(dev);
 
 	mdev->attaches++;
-	if (domain->type == IOMMU_DOMAIN_IDENTITY && mdev->fail_identity_attach)
+	if (domain->type == IOMMU_DOMAIN_IDENTITY ? mdev->fail_identity_attach :
+						    mdev->fail_paging_attach)
 		return -EINVAL;
 	mdev->attached = domain;
 	return 0;
@@ -63,6 +66,10 @@ static struct iommu_domain *mock_domain_create(void)
 
 static struct iommu_domain *mock_domain_alloc_paging(struct device *dev)
 {
+	if (the_mock->fail_paging_allocs) {
+		the_mock->fail_paging_allocs--;
+		return ERR_PTR(-ENOMEM);
+	}
 	return mock_domain_create();
 }
 
@@ -120,6 +127,17 @@ static int mock_def_domain_type(struct device *dev)
 	return to_mock_device(dev)->def_type;
 }
 
+static bool mock_prefers_identity(struct device *dev)
+{
+	return to_mock_device(dev)->prefers_identity;
+}
+
+/* Only PCI devices can be untrusted; here the core asks this function */
+static bool mock_device_untrusted(struct device *dev)
+{
+	return dev->bus == &mock_bus && to_mock_device(dev)->untrusted;
+}
+
 static const struct iommu_ops mock_ops = {
 	.capable = mock_capable,
 	.domain_alloc = mock_domain_alloc,
@@ -128,6 +146,7 @@ static const struct iommu_ops mock_ops = {
 	.release_device = mock_release_device,
 	.device_group = mock_device_group,
 	.def_domain_type = mock_def_domain_type,
+	.prefers_identity = mock_prefers_identity,
 	.default_domain_ops = &mock_domain_ops,
 };
 
@@ -167,6 +186,8 @@ struct mock_iommu *mock_iommu_create(struct kunit *test)
 	mock = kunit_kzalloc(test, sizeof(*mock), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, mock);
 	mock->test = test;
+	kunit_activate_static_stub(test, iommu_device_untrusted,
+				   mock_device_untrusted);
 	KUNIT_ASSERT_EQ(test, bus_register(&mock_bus), 0);
 	KUNIT_ASSERT_EQ(test,
 			kunit_add_action_or_reset(test, mock_bus_unregister,
@@ -182,16 +203,29 @@ struct mock_iommu *mock_iommu_create(struct kunit *test)
 }
 
 /**
- * mock_iommu_register - register the mock driver, which probes its bus
+ * mock_iommu_try_register - register the mock driver, which probes its bus
+ * @mock: the driver
+ *
+ * Return: 0, or the error for which the core unregistered it again.
+ */
+int mock_iommu_try_register(struct mock_iommu *mock)
+{
+	int ret;
+
+	ret = iommu_device_register_bus(&mock->iommu, &mock_ops, &mock_bus,
+					&mock->nb);
+	mock->registered = !ret;
+	return ret;
+}
+
+/**
+ * mock_iommu_register - register the mock driver, which must not fail
  * @test: the test
  * @mock: the driver
  */
 void mock_iommu_register(struct kunit *test, struct mock_iommu *mock)
 {
-	KUNIT_ASSERT_EQ(test,
-			iommu_device_register_bus(&mock->iommu, &mock_ops,
-						  &mock_bus, &mock->nb), 0);
-	mock->registered = true;
+	KUNIT_ASSERT_EQ(test, mock_iommu_try_register(mock), 0);
 }
 
 static void mock_device_release(struct device *dev)

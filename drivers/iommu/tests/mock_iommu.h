@@ -17,7 +17,10 @@
  * @dev: the device
  * @group: the index of its group, 0 to MOCK_MAX_GROUPS - 1
  * @def_type: what the mock driver requires for it, or 0
+ * @prefers_identity: the mock driver prefers an identity domain for it
+ * @untrusted: it is not trusted
  * @fail_identity_attach: refuse to attach an identity domain to it
+ * @fail_paging_attach: refuse to attach a paging domain to it
  * @attached: the domain that it uses now, or NULL
  * @attaches: how often a domain was attached to it, or was to be
  */
@@ -25,7 +28,10 @@ struct mock_device {
 	struct device dev;
 	unsigned int group;
 	int def_type;
+	bool prefers_identity;
+	bool untrusted;
 	bool fail_identity_attach;
+	bool fail_paging_attach;
 	struct iommu_domain *attached;
 	unsigned int attaches;
 };
@@ -40,6 +46,7 @@ struct mock_device {
  * @identity_allocs: identity domains asked for so far
  * @fail_identity_alloc: refuse the identity domain asked for at this count,
  *	counted from 1; 0 refuses none
+ * @fail_paging_allocs: refuse this many paging domains from now on
  * @live_domains: domains allocated and not freed
  */
 struct mock_iommu {
@@ -50,6 +57,7 @@ struct mock_iommu {
 	bool registered;
 	unsigned int identity_allocs;
 	unsigned int fail_identity_alloc;
+	unsigned int fail_paging_allocs;
 	int live_domains;
 };
 
@@ -59,6 +67,7 @@ static inline struct mock_device *to_mock_device(struct device *dev)
 }
 
 struct mock_iommu *mock_iommu_create(struct kunit *test);
+int mock_iommu_try_register(struct mock_iommu *mock);
 void mock_iommu_register(struct kunit *test, struct mock_iommu *mock);
 struct mock_device *mock_device_alloc(struct kunit *test, unsigned int group);
 void mock_device_add(struct kunit *test, struct mock_device *mdev);

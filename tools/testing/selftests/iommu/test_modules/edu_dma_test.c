@@ -14,6 +14,16 @@
  *   dma_write       takes "<bus address> <value>": the device first reads the
  *                   value by DMA from the mapped page's last 64 bits, then
  *                   writes it to the bus address
+ *   dma_stream      takes "<value>": the victim page is mapped for the device
+ *                   through the DMA API, the device writes the value there,
+ *                   the page is unmapped
+ *
+ * With dma_bits=28 the driver asks for no more than what the device can do
+ * unless QEMU is told otherwise.
+ *
+ * A device to which no driver can be bound may still be one that does DMA.
+ * edu_dma_test/unbound_write takes "<device> <bus address>": the device, which
+ * nothing was mapped for, writes 64 bits of zeroes there.
  *
  * Whether a value arrived is for the reader of the files to see: a device
  * learns nothing of a write that the IOMMU blocked.
@@ -24,6 +34,7 @@
 #include <linux/io-64-nonatomic-lo-hi.h>
 #include <linux/iopoll.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/uaccess.h>
@@ -59,6 +70,10 @@ struct edu {
 };
 
 static struct dentry *edu_root;
+
+static unsigned int dma_bits = 64;
+module_param(dma_bits, uint, 0444);
+MODULE_PARM_DESC(dma_bits, "Bits of a DMA address that the driver asks for");
 
 /* The value to write is taken from the end of the mapped page. */
 static unsigned int edu_source_index(void)
@@ -126,6 +141,106 @@ static const struct file_operations edu_dma_write_fops = {
 	.write = edu_dma_write,
 };
 
+static int edu_stream_value(struct edu *edu, u64 value)
+{
+	dma_addr_t address;
+	int ret;
+
+	address = dma_map_single(edu->dev, edu->victim, PAGE_SIZE,
+				 DMA_FROM_DEVICE);
+	if (dma_mapping_error(edu->dev, address))
+		return -ENOMEM;
+	ret = edu_write_value(edu, address, value);
+	dma_unmap_single(edu->dev, address, PAGE_SIZE, DMA_FROM_DEVICE);
+	return ret;
+}
+
+static ssize_t edu_dma_stream(struct file *file, const char __user *user,
+			      size_t count, loff_t *pos)
+{
+	u64 value;
+	int ret;
+
+	ret = kstrtou64_from_user(user, count, 0, &value);
+	if (!ret)
+		ret = edu_stream_value(file->private_data, value);
+	return ret ?: count;
+}
+
+static const struct file_operations edu_dma_stream_fops = {
+	.owner = THIS_MODULE,
+	.open = simple_open,
+	.write = edu_dma_stream,
+};
+
+/* What software that does not care for drivers could make a device do */
+static int edu_write_unbound(struct pci_dev *pdev, u64 address)
+{
+	struct edu edu = {};
+	int ret;
+
+	ret = pci_enable_device_mem(pdev);
+	if (ret)
+		return ret;
+	edu.regs = pci_iomap(pdev, 0, 0);
+	if (!edu.regs) {
+		ret = -ENOMEM;
+		goto out_disable;
+	}
+
+	mutex_init(&edu.lock);
+	pci_set_master(pdev);
+	scoped_guard(mutex, &edu.lock)
+		ret = edu_transfer(&edu, EDU_BUFFER, address,
+				   EDU_DMA_TO_MEMORY);
+	pci_clear_master(pdev);
+	mutex_destroy(&edu.lock);
+
+	pci_iounmap(pdev, edu.regs);
+out_disable:
+	pci_disable_device(pdev);
+	return ret;
+}
+
+static ssize_t edu_unbound_write(struct file *file, const char __user *user,
+				 size_t count, loff_t *pos)
+{
+	unsigned int domain, bus, device, function;
+	struct pci_dev *pdev;
+	char text[64];
+	u64 address;
+	int ret;
+
+	if (count >= sizeof(text))
+		return -EINVAL;
+	if (copy_from_user(text, user, count))
+		return -EFAULT;
+	text[count] = '\0';
+	if (sscanf(text, "%x:%x:%x.%x %llx", &domain, &bus, &device, &function,
+		   &address) != 5)
+		return -EINVAL;
+
+	pdev = pci_get_domain_bus_and_slot(domain, bus,
+					   PCI_DEVFN(device, function));
+	if (!pdev)
+		return -ENODEV;
+	device_lock(&pdev->dev);
+	if (pdev->vendor != EDU_VENDOR || pdev->device != EDU_DEVICE)
+		ret = -ENODEV;
+	else if (pdev->dev.driver)
+		ret = -EBUSY;
+	else
+		ret = edu_write_unbound(pdev, address);
+	device_unlock(&pdev->dev);
+	pci_dev_put(pdev);
+	return ret ?: count;
+}
+
+static const struct file_operations edu_unbound_write_fops = {
+	.owner = THIS_MODULE,
+	.write = edu_unbound_write,
+};
+
 static void edu_make_files(struct edu *edu)
 {
 	edu->dir = debugfs_create_dir(dev_name(edu->dev), edu_root);
@@ -139,6 +254,8 @@ static void edu_make_files(struct edu *edu)
 	debugfs_create_x64("victim_value", 0400, edu->dir, edu->victim);
 	debugfs_create_file("dma_write", 0200, edu->dir, edu,
 			    &edu_dma_write_fops);
+	debugfs_create_file("dma_stream", 0200, edu->dir, edu,
+			    &edu_dma_stream_fops);
 }
 
 static int edu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
@@ -159,7 +276,7 @@ static int edu_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	edu->regs = pcim_iomap(pdev, 0, 0);
 	if (!edu->regs)
 		return -ENOMEM;
-	ret = dma_set_mask_and_coherent(dev, DMA_BIT_MASK(64));
+	ret = dma_set_mask_and_coherent(dev, DMA_BIT_MASK(dma_bits));
 	if (ret)
 		return ret;
 
@@ -207,7 +324,12 @@ static int __init edu_init(void)
 {
 	int ret;
 
+	if (dma_bits < 1 || dma_bits > 64)
+		return -EINVAL;
+
 	edu_root = debugfs_create_dir("edu_dma_test", NULL);
+	debugfs_create_file("unbound_write", 0200, edu_root, NULL,
+			    &edu_unbound_write_fops);
 	ret = pci_register_driver(&edu_driver);
 	if (ret)
 		debugfs_remove(edu_root);

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0
+"""After a crash, DMA of the crashed kernel may still be under way."""
+
+import pytest
+
+from harness import machinespec, proofs
+from harness.machine import Machine
+
+WISH = "pci=iommu_passthrough=00:04.0"
+SEED, NEW_SEED = 7000000, 8000000
+# All files of this initramfs but the kernel make the crash kernel's, which
+# runs on the processor that crashed.
+LOAD = """
+cd / && find . -xdev ! -name bzImage | cpio -o -H newc >/run/initramfs &&
+/lab/load-crash-kernel /lab/bzImage /run/initramfs \
+    "$(sed 's/crashkernel=[^ ]* *//' /proc/cmdline) nr_cpus=1" &&
+rm /run/initramfs && cat /sys/kernel/kexec_crash_loaded
+"""
+CRASH = "taskset 1 sh -c 'echo PANIC >/sys/kernel/debug/provoke-crash/DIRECT'"
+PANIC = "dumptest"
+
+
+@pytest.fixture(scope="module")
+def crashed(kernel, logs):
+    """A machine in its crash kernel; the first one had translated the disk."""
+    spec = machinespec.spec()
+    disks = [device for device in spec.devices if device.disk_mib]
+    with Machine(kernel, logs / "kdump.serial.log", devices=disks,
+                 programs=[kernel.image],
+                 boot=[WISH, "crashkernel=160M"]) as machine:
+        assert proofs.type_and_source(machine, "disk0") == ("identity",
+                                                            "parameter")
+        assert proofs.set_type(machine, "disk0", "DMA") == 0
+        assert proofs.hardware_type(machine, "disk0") == "translated"
+        proofs.write_data(machine, "disk0", SEED)
+        assert machine.run(LOAD).splitlines()[-1] == "1"
+        machine.expect_panic(PANIC)
+        machine.crash(CRASH)
+        proofs.wait_for_disk(machine, "disk0")
+        yield machine
+
+
+def test_crash_kernel_runs(crashed):
+    assert crashed.serial().count("Kernel panic") == 1
+    line = crashed.run("cat /proc/cmdline")
+    assert WISH in line and "elfcorehdr=" in line
+
+
+def test_wish_is_ignored_and_said(crashed):
+    assert proofs.type_and_source(crashed, "disk0") == ("DMA-FQ", "default")
+    assert proofs.said_of(crashed, "disk0")[-1] == proofs.not_granted(
+        crashed, "disk0",
+        "a crashed kernel left translation enabled for 0000:00:04.0")
+
+
+def test_disk_works(crashed):
+    # A disk that was still on the crashed kernel's tables would fault, and
+    # debugfs shows no entries of a bus that has copied ones.
+    assert proofs.read_sum(crashed, "disk0") == proofs.data_sum(SEED)
+    proofs.write_data(crashed, "disk0", NEW_SEED)
+    assert proofs.read_sum(crashed, "disk0") == proofs.data_sum(NEW_SEED)
