@@ -72,7 +72,7 @@ def wait_for_disk(machine, name):
     """A bound NVMe disk appears a moment later."""
     address = machine.device(name).full_address
     machine.run(f"for i in $(seq 60); do ls -d /sys/bus/pci/devices/"
-                f"{address}/nvme/nvme*/nvme*n1 && exit; sleep 1; done; "
+                f"{address}/nvme/nvme*/nvme*n1 2>&- && exit; sleep 1; done; "
                 "exit 1")
 
 

@@ -126,3 +126,10 @@ def test_ended_from_outside_ends_its_children(tmp_path):
             return
         time.sleep(0.1)
     pytest.fail(f"process {sleeper} goes on")
+
+
+@pytest.mark.parametrize("expression, none", [
+    (None, False), ("named_disk", False), ("named_disk or splats", False),
+    ("not splats", False), ("stock reference", True), ("dist builds", True)])
+def test_name_of_a_check_selects_no_machine_test(expression, none):
+    assert machinetests.names_no_test(expression) == none

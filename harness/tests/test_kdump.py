@@ -36,7 +36,6 @@ def crashed(kernel, logs):
         assert machine.run(LOAD).splitlines()[-1] == "1"
         machine.expect_panic(PANIC)
         machine.crash(CRASH)
-        proofs.wait_for_disk(machine, "disk0")
         yield machine
 
 
@@ -54,6 +53,7 @@ def test_wish_is_ignored_and_said(crashed):
 
 
 def test_disk_works(crashed):
+    proofs.wait_for_disk(crashed, "disk0")
     # A disk that was still on the crashed kernel's tables would fault, and
     # debugfs shows no entries of a bus that has copied ones.
     assert proofs.read_sum(crashed, "disk0") == proofs.data_sum(SEED)
