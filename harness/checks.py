@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Callable
 
 from . import base as bases
-from . import documents, export, hold, kernel, packages, series, settings
+from . import documents, export, hold, kernel, longresults, packages
+from . import series, settings
 from . import tree as trees
 from .counts import Counts
 from .git import changes, commit_of, git, rev_list, run as run_git
@@ -34,6 +35,8 @@ class Check:
 
     name: str
     run: Callable
+    # Only --all runs it, and what it has seen is recorded.
+    long: bool = False
 
 
 # What there is to check
@@ -382,11 +385,11 @@ def each_patch(folder):
     for commit in rev_list(folder, trees.FILES, "HEAD"):
         subject = git(folder, "log", "-1", "--format=%s", commit)
         listed.append(Check(f"builds: {subject}", lambda commit=commit:
-                            _built_at("each", folder, commit)))
+                            _built_at("each", folder, commit), long=True))
     for commit in dist_of(folder)[0]:
         subject = git(folder, "log", "-1", "--format=%s", commit)
         listed.append(Check(f"dist builds: {subject}", lambda commit=commit:
-                            _built_at("each", folder, commit)))
+                            _built_at("each", folder, commit), long=True))
     return listed
 
 
@@ -412,8 +415,15 @@ def second_version():
 
 def long_checks(folder):
     """The checks that take a build or more each."""
-    return [Check("stock reference", regenerate), *each_patch(folder),
-            Check("second 6.12.y", second_version)]
+    return [Check("stock reference", regenerate, long=True),
+            *each_patch(folder),
+            Check("second 6.12.y", second_version, long=True)]
+
+
+def long_names(folder):
+    """Everything that longresults has a record of, when all is well."""
+    return [*(check.name for check in long_checks(folder)),
+            longresults.KASAN, longresults.GROUPS]
 
 
 # Running them
@@ -435,14 +445,22 @@ def report(check, counts):
         counts.failed += 1
     else:
         counts.passed += 1
+        if check.long:
+            longresults.note(check.name)
 
 
 def run(expression=None, everything=False):
     """The suite for ./lab test."""
     counts = Counts("checks")
     folder = trees.tree()
-    listed = [*(long_checks(folder) if everything else []),
-              *quick_checks(folder), *build_checks(folder)]
+    listed = [*quick_checks(folder), *build_checks(folder)]
+    if everything:
+        listed = [*long_checks(folder), *listed]
+        longresults.forget_others(long_names(folder))
+    else:
+        listed.append(Check("--all has passed with this series",
+                            lambda: longresults.stale(
+                                long_names(folder))))
     chosen = [check for check in listed
               if expression is None or expression in check.name]
     if chosen:

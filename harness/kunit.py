@@ -5,13 +5,15 @@ import fnmatch
 import json
 import re
 
-from . import hold, kernel, packages, settings, splats
+from . import hold, kernel, longresults, packages, settings, splats
 from . import tree as trees
 from .counts import Counts
 from .say import LabError, Progress, log_path, run_logged, say, tail
 
 SUITES = "drivers/iommu/tests"
 SECONDS = 600
+# What --all adds to the suites' kernel
+KASAN = ["CONFIG_KASAN=y"]
 ARCH = "x86_64"
 CASE = re.compile(r"\bKUNIT_CASE\w*\(\s*(\w+)")
 
@@ -50,27 +52,27 @@ def worth_running(expression, folder):
     return any(word in name for word in words for name in names(folder))
 
 
-def _command(folder, out, result):
+def _command(folder, out, result, symbols):
     return [*kernel.clean_environment(), "nice",
             folder / "tools/testing/kunit/kunit.py", "run",
             f"--arch={ARCH}", f"--kunitconfig={SUITES}",
             f"--build_dir={out}", f"--jobs={settings.jobs()}",
             f"--timeout={SECONDS}", "--make_options", "CC=ccache gcc",
-            f"--json={result}"]
+            f"--json={result}",
+            *[f"--kconfig_add={symbol}" for symbol in symbols]]
 
 
-def results(folder, log):
+def results(folder, log, out, symbols):
     """Build and run the suites; (exit status, parsed result)."""
-    out = folder / "out-kunit"
     result = out / "result.json"
     result.unlink(missing_ok=True)
-    total = kernel.objects_to_do(f"kunit-{ARCH}")
-    with Progress("KUnit kernel, build and run", total,
-                  about=True) as progress:
+    what = " ".join(["KUnit kernel", *symbols])
+    with Progress(f"{what}, build and run") as progress:
         def count(line):
             progress.update(note=line.strip()[-60:])
-        status = run_logged(_command(folder, out, result), log, "kunit.py",
-                            cwd=folder, on_line=count, check=False)
+        status = run_logged(_command(folder, out, result, symbols), log,
+                            "kunit.py", cwd=folder, on_line=count,
+                            check=False)
     if not result.is_file():
         raise LabError("KUnit: no result, the kernel was not built or did "
                        f"not boot. Its last lines:\n{tail(log)}\n"
@@ -93,7 +95,7 @@ def not_run(folder, every):
     return sorted(found - ran)
 
 
-def judge(every, folder, status, expression=None):
+def judge(every, folder, out, status, expression=None):
     """Counts of the cases, and of what no case shows.
 
     A suite that is gone, or a kernel that ended between two cases, leaves
@@ -118,17 +120,32 @@ def judge(every, folder, status, expression=None):
         counts.failed += 1
         _print_failure("kunit.py", [f"ended with status {status}, though "
                                     "no case failed"])
-    kernel_log = folder / "out-kunit/test.log"
-    found = splats.findings(kernel_log.read_text(errors="replace"))
+    found = splats.findings((out / "test.log").read_text(errors="replace"))
     counts.failed += len(found)
     for excerpt in found:
         _print_failure("splat rule", excerpt.splitlines()[:8])
     return counts
 
 
+def run_flavour(folder, name, symbols, expression):
+    """Counts of all suites on one kernel."""
+    out = folder / f"out-{name}"
+    log = log_path(name)
+    log.unlink(missing_ok=True)
+    with hold.lock("kunit"):
+        status, parsed = results(folder, log, out, symbols)
+        every = list(cases(parsed))
+        if not every:
+            raise LabError("KUnit ran no case. The last lines:\n"
+                           f"{tail(log)}\n  full log: {log}")
+        counts = judge(every, folder, out, status, expression)
+    if counts.failed:
+        say(f"  full log: {log}, kernel log: {out}/test.log")
+    return counts
+
+
 def run(expression=None, everything=False):
-    """The suite for ./lab test."""
-    del everything
+    """The suite for ./lab test; with everything, under KASAN as well."""
     counts = Counts("kunit")
     packages.need("build", "machine")
     folder = trees.tree()
@@ -138,15 +155,10 @@ def run(expression=None, everything=False):
         return counts
     if not worth_running(expression, folder):
         return counts
-    log = log_path("kunit")
-    log.unlink(missing_ok=True)
-    with hold.lock("kunit"):
-        status, parsed = results(folder, log)
-        every = list(cases(parsed))
-        counts = judge(every, folder, status, expression)
-    if not every:
-        raise LabError("KUnit ran no case. The last lines:\n"
-                       f"{tail(log)}\n  full log: {log}")
-    if counts.failed:
-        say(f"  full log: {log}, kernel log: {folder}/out-kunit/test.log")
+    counts.add(run_flavour(folder, "kunit", [], expression))
+    if everything:
+        kasan = run_flavour(folder, "kunit-kasan", KASAN, expression)
+        counts.add(kasan)
+        if not kasan.failed and expression in (None, "kunit"):
+            longresults.note(longresults.KASAN)
     return counts

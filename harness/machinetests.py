@@ -4,7 +4,7 @@
 import re
 import xml.etree.ElementTree as xml
 
-from . import checks, packages, settings
+from . import checks, longresults, packages, settings
 from . import kernel as kernels
 from . import tree as trees
 from .counts import Counts
@@ -98,7 +98,7 @@ def run(expression=None, everything=False):
     counts = pytest(kernels.build("test").image, logs, expression)
     if not counts.total and not expression:
         raise LabError(f"pytest found no test in {TESTS}")
-    if everything and not expression:
+    if everything and expression in (None, "stock_groups"):
         counts.add(check_reference(logs.with_name(logs.name + "-stock")))
     return counts
 
@@ -111,4 +111,6 @@ def check_reference(logs, regenerate=False):
     if not counts.total:
         raise LabError("no test compared the stock kernel's groups with "
                        "the reference")
+    if not counts.failed:
+        longresults.note(longresults.GROUPS)
     return counts

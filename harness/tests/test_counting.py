@@ -10,7 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import checks, hold, kunit, machinetests, selftests, settings
+from harness import (checks, hold, kunit, longresults, machinetests,
+                     selftests, settings)
 from harness.counts import Counts
 from harness.say import LabError
 
@@ -30,26 +31,26 @@ def fixture_folder(tmp_path):
 
 
 def test_kunit_all_good(folder):
-    counts = kunit.judge(GOOD, folder, 0)
+    counts = kunit.judge(GOOD, folder, folder / "out-kunit", 0)
     assert (counts.passed, counts.failed) == (2, 0)
 
 
 def test_kunit_case_without_a_result(folder, capsys):
-    counts = kunit.judge(GOOD[:1], folder, 0)
+    counts = kunit.judge(GOOD[:1], folder, folder / "out-kunit", 0)
     assert (counts.passed, counts.failed) == (1, 1)
     assert "test_two" in capsys.readouterr().out
 
 
 def test_kunit_status_without_a_failed_case(folder):
-    assert kunit.judge(GOOD, folder, 1).failed == 1
+    assert kunit.judge(GOOD, folder, folder / "out-kunit", 1).failed == 1
     bad = [*GOOD, ("suite.test_bad", "FAIL", [])]
-    assert kunit.judge(bad, folder, 1).failed == 1
+    assert kunit.judge(bad, folder, folder / "out-kunit", 1).failed == 1
 
 
 def test_kunit_log_keeps_the_splat_rule(folder, capsys):
     (folder / "out-kunit/test.log").write_text(
         "WARNING: CPU: 0 PID: 1 at drivers/iommu/iommu.c:1 foo+0x1/0x2\n")
-    assert kunit.judge(GOOD, folder, 0).failed == 1
+    assert kunit.judge(GOOD, folder, folder / "out-kunit", 0).failed == 1
     assert "iommu.c:1" in capsys.readouterr().out
 
 
@@ -133,3 +134,19 @@ def test_ended_from_outside_ends_its_children(tmp_path):
     ("not splats", False), ("stock reference", True), ("dist builds", True)])
 def test_name_of_a_check_selects_no_machine_test(expression, none):
     assert machinetests.names_no_test(expression) == none
+
+
+def test_long_result_goes_stale(tmp_path, monkeypatch):
+    monkeypatch.setattr(longresults, "RECORD", tmp_path / "all.json")
+    monkeypatch.setattr(longresults, "state", lambda: "series 1")
+    monkeypatch.setattr(longresults.bases, "base",
+                        lambda: SimpleNamespace(version="6.12.1-1"))
+    monkeypatch.setattr(settings, "BUILD", tmp_path)
+    assert len(longresults.stale(["one", "two"])) == 2
+    longresults.note("one")
+    assert [line.split(":")[0] for line in longresults.stale(
+        ["one", "two"])] == ["two"]
+    monkeypatch.setattr(longresults, "state", lambda: "series 2")
+    assert len(longresults.stale(["one"])) == 1
+    longresults.forget_others(["two"])
+    assert longresults.recorded() == {}

@@ -97,7 +97,10 @@ def test_stranger_is_refused(outer, stranger):
 def test_stranger_gets_no_driver(outer, stranger):
     status, text = proofs.set_driver(outer, stranger, "bind")
     assert status != 0 and "Permission denied" in text
-    assert outer.group_of(stranger).devices["0000:02:00.0"] == ""
+    group = outer.group_of(stranger)
+    assert group.devices["0000:02:00.0"] == ""
+    outer.wait_for("0000:02:00.0: No driver can use DMA: refused in iommu "
+                   f"group {group.number}$")
 
 
 def test_stranger_can_do_no_dma(outer, inner, stranger):
@@ -121,6 +124,8 @@ def test_stranger_is_let_in_with_translation(outer, stranger):
     number = outer.group_of("inner").number
     outer.run(f"echo auto >/sys/kernel/iommu_groups/{number}/type")
     assert proofs.type_and_source(outer, "inner") == ("DMA", "untrusted")
+    outer.wait_for("0000:02:00.0: No longer refused in iommu group "
+                   f"{number}$")
     for name in (stranger, "inner"):
         assert proofs.hardware_type(outer, name) == "translated"
         status, text = proofs.set_driver(outer, name, "bind")

@@ -41,14 +41,17 @@ enum event {
 	JOIN_PLAIN,
 	JOIN_UNTRUSTED,
 	JOIN_DRIVER_DMA,
+	JOIN_DRIVER_IDENTITY,
 	JOIN_PASSTHROUGH,
 	JOIN_TRANSLATED,
 	JOIN_USED_PLAIN,	/* the same while a driver is bound */
 	JOIN_USED_UNTRUSTED,
 	JOIN_USED_DRIVER_DMA,
+	JOIN_USED_DRIVER_IDENTITY,
 	JOIN_USED_PASSTHROUGH,
 	JOIN_USED_TRANSLATED,
 	WRITE_USED,
+	WRITE_USED_DMA_FQ,
 	LEAVE,
 	REMAKE,
 	NR_EVENTS
@@ -57,13 +60,15 @@ enum event {
 static const char * const event_names[NR_EVENTS] = {
 	"nothing", "auto is written", "identity is written", "DMA is written",
 	"DMA-FQ is written", "plain device joins", "untrusted device joins",
-	"device that must be translated joins", "device with a wish joins",
+	"device that must be translated joins",
+	"device that must bypass joins", "device with a wish joins",
 	"device to be translated joins",
 	"in use, plain device joins", "in use, untrusted device joins",
 	"in use, device that must be translated joins",
+	"in use, device that must bypass joins",
 	"in use, device with a wish joins",
 	"in use, device to be translated joins",
-	"in use, the other type is written",
+	"in use, the other type is written", "in use, DMA-FQ is written",
 	"device leaves", "group is emptied and made again",
 };
 
@@ -94,6 +99,9 @@ static const char cells[NR_EVENTS][NR_STARTS][4] = {
 				    "Du.", "Du.", "Du.", "Du." },
 	[JOIN_DRIVER_DMA]       = { "Du.", "Dd.", "IdR", "Dd.", "Dd.",
 				    "Dd.", "Dd.", "IsR", "Ds." },
+	/* A driver that requires both gets identity, with an error, as at boot */
+	[JOIN_DRIVER_IDENTITY]  = { "Du.", "Id.", "Id.", "Id.", "Id.",
+				    "Id.", "Ff.", "Is.", "Ds." },
 	[JOIN_PASSTHROUGH]      = { "Du.", "Dd.", "Id.", "Ip.", "Ip.",
 				    "F=.", "Ff.", "Is.", "Ds." },
 	[JOIN_TRANSLATED]       = { "Du.", "Dd.", "Id.", "Fp.", "Fp.",
@@ -104,12 +112,16 @@ static const char cells[NR_EVENTS][NR_STARTS][4] = {
 				    "F=.", "Ff.", "IsR", "Ds." },
 	[JOIN_USED_DRIVER_DMA]  = { "Du.", "Dd.", "IdR", "IpR", "IqR",
 				    "F=.", "Ff.", "IsR", "Ds." },
+	[JOIN_USED_DRIVER_IDENTITY] = { "Du.", "Dd.", "Id.", "Ip.", "Iq.",
+					"F=.", "Ff.", "Is.", "Ds." },
 	[JOIN_USED_PASSTHROUGH] = { "Du.", "Dd.", "Id.", "Ip.", "Iq.",
 				    "F=.", "Ff.", "Is.", "Ds." },
 	[JOIN_USED_TRANSLATED]  = { "Du.", "Dd.", "Id.", "Ip.", "Iq.",
 				    "F=.", "Ff.", "Is.", "Ds." },
 	[WRITE_USED]            = { "DuE", "DdE", "IdE", "IpE", "IqE",
 				    "F=E", "FfE", "IsE", "DsE" },
+	[WRITE_USED_DMA_FQ]     = { "DuE", "DdE", "IdE", "IpE", "IqE",
+				    "F=E", "FfE", "IsE", "Ls." },
 	[LEAVE]                 = { "Du.", "Dd.", "Id.", "Ip.", "Iq.",
 				    "F=.", "Ff.", "Is.", "Ds." },
 	[REMAKE]                = { "Du.", "Dd.", "Id.", "Ip.", "Iq.",
@@ -183,6 +195,10 @@ static struct mock_device *joining_device(struct kunit *test, enum event event)
 	case JOIN_DRIVER_DMA:
 	case JOIN_USED_DRIVER_DMA:
 		mdev->def_type = DMA;
+		break;
+	case JOIN_DRIVER_IDENTITY:
+	case JOIN_USED_DRIVER_IDENTITY:
+		mdev->def_type = IDENTITY;
 		break;
 	case JOIN_PASSTHROUGH:
 	case JOIN_USED_PASSTHROUGH:
@@ -318,6 +334,11 @@ static void test_cell(struct kunit *test)
 		expect_write(test, mdev, cell[0] == 'I' ? "DMA" : "identity",
 			     cell[2]);
 		break;
+	case WRITE_USED_DMA_FQ:
+		use(test, mdev);
+		in_use = true;
+		expect_write(test, mdev, "DMA-FQ", cell[2]);
+		break;
 	case JOIN_USED_PLAIN ... JOIN_USED_TRANSLATED:
 		use(test, mdev);
 		in_use = true;
@@ -402,6 +423,32 @@ static void test_refused_leaves(struct kunit *test)
 	iommu_device_unuse_default_domain(&mdev->dev);
 }
 
+/* User space has the group: a trusted device joins what it has */
+static void test_joins_owned_group(struct kunit *test)
+{
+	struct mock_device *mdev, *plain, *refused;
+	struct mock_iommu *mock;
+
+	mock = create_lazy(test);
+	mock_iommu_register(test, mock);
+	mdev = starting_device(test, PARAMETER);
+	plain = joining_device(test, JOIN_USED_PLAIN);
+	refused = joining_device(test, JOIN_USED_UNTRUSTED);
+	mock_device_add(test, mdev);
+	KUNIT_ASSERT_EQ(test, iommu_device_claim_dma_owner(&mdev->dev, test), 0);
+
+	mock_device_add(test, plain);
+	KUNIT_EXPECT_PTR_EQ(test, plain->attached, mdev->attached);
+	KUNIT_EXPECT_EQ(test, plain->attached->type, IOMMU_DOMAIN_UNMANAGED);
+	mock_device_add(test, refused);
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "auto"), -EPERM);
+
+	iommu_device_release_dma_owner(&mdev->dev);
+	expect_group(test, mdev, "Ip.");
+	expect_member(test, mdev, plain, '.');
+	expect_member(test, mdev, refused, 'R');
+}
+
 /* What a driver prefers gives way to a wish for translation only */
 static void test_preference(struct kunit *test)
 {
@@ -432,6 +479,7 @@ static struct kunit_case type_events_cases[] = {
 	KUNIT_CASE_PARAM(test_cell, cell_gen_params),
 	KUNIT_CASE(test_refused_is_admitted),
 	KUNIT_CASE(test_refused_leaves),
+	KUNIT_CASE(test_joins_owned_group),
 	KUNIT_CASE(test_preference),
 	{}
 };
