@@ -39,11 +39,14 @@ def recorded():
 def note(name):
     """Remember that a long check passed for the series as it is."""
     with hold.lock("longresults"):
-        known = recorded()
-        known[name] = {"state": state(), "base": bases.base().version}
-        part = RECORD.with_name(RECORD.name + ".part")
-        part.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
-        part.rename(RECORD)
+        _write({**recorded(), name: {"state": state(),
+                                     "base": bases.base().version}})
+
+
+def _write(known):
+    part = RECORD.with_name(RECORD.name + ".part")
+    part.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    part.rename(RECORD)
 
 
 def stale(names):
@@ -61,7 +64,5 @@ def forget_others(names):
         known = recorded()
         gone = [name for name in known if name not in names]
         if gone:
-            kept = {name: known[name] for name in known if name in names}
-            RECORD.write_text(json.dumps(kept, indent=1, sort_keys=True)
-                              + "\n")
+            _write({name: known[name] for name in known if name in names})
             say(f"{RECORD.name}: dropped {', '.join(gone)}")

@@ -222,6 +222,43 @@ static const char *refusal_str(enum iommu_wish_refusal refusal)
 }
 
 /**
+ * iommu_wish_refused - why is a device's wish not granted?
+ * @dev: a device with a wish
+ * @decision: what was decided for its group
+ * @type: the type of the domain that was attached in the end
+ * @culprit: set to the device that the reason ends with, or to NULL
+ *
+ * Return: the reason, or NULL if the group has the type that @dev wishes.
+ */
+const char *iommu_wish_refused(struct device *dev,
+			       const struct iommu_type_decision *decision,
+			       unsigned int type, struct device **culprit)
+{
+	enum iommu_wish_refusal refusal = decision->refusal;
+
+	*culprit = NULL;
+	if (dev->iommu_translated) {
+		if (is_translated(type))
+			return NULL;
+		/* The other reasons are none against translation */
+		if (refusal != IOMMU_WISH_DRIVER &&
+		    refusal != IOMMU_WISH_IN_USE &&
+		    refusal != IOMMU_WISH_CHOSEN)
+			refusal = IOMMU_WISH_OK;
+		return refusal_str(refusal);
+	}
+
+	/* There the architecture puts a translation of its own on top */
+	if (type == IOMMU_DOMAIN_IDENTITY &&
+	    !IS_ENABLED(CONFIG_ARM_DMA_USE_IOMMU))
+		return NULL;
+	if (refusal == IOMMU_WISH_OK && !decision->wish)
+		refusal = IOMMU_WISH_BRIDGES;
+	*culprit = decision->culprit;
+	return refusal_str(refusal);
+}
+
+/**
  * iommu_report_wish - say what became of a device's wish
  * @dev: the device; nothing is said when it has no wish
  * @group_id: the number of its group
@@ -234,38 +271,27 @@ void iommu_report_wish(struct device *dev, int group_id,
 		       const struct iommu_type_decision *decision,
 		       unsigned int type)
 {
+	const char *what = dev->iommu_translated ? "a translated" :
+						   "an identity";
 	const char *from = dev->iommu_wish_parameter ? "parameter" : "quirk";
-	enum iommu_wish_refusal refusal = decision->refusal;
-	struct device *culprit = decision->culprit;
-	const char *what = "an identity";
+	struct device *culprit;
+	const char *reason;
 
 	if (!dev->iommu_passthrough && !dev->iommu_translated)
 		return;
 
-	if (dev->iommu_translated) {
-		what = "a translated";
-		/* The other reasons are none against translation */
-		if (refusal != IOMMU_WISH_DRIVER &&
-		    refusal != IOMMU_WISH_IN_USE &&
-		    refusal != IOMMU_WISH_CHOSEN)
-			refusal = IOMMU_WISH_OK;
-		culprit = NULL;
-	}
-
-	if (is_translated(type) == dev->iommu_translated) {
+	reason = iommu_wish_refused(dev, decision, type, &culprit);
+	if (!reason) {
 		dev_info(dev,
 			 "Wish for %s default domain granted, iommu group %d (%s)\n",
 			 what, group_id, from);
 		return;
 	}
 
-	if (refusal == IOMMU_WISH_OK && !decision->wish)
-		refusal = IOMMU_WISH_BRIDGES;
-
 	/* A protection that was asked for and is not there is an error */
 	dev_printk(dev->iommu_translated ? KERN_ERR : KERN_WARNING, dev,
 		   "Wish for %s default domain not granted, iommu group %d (%s): %s%s\n",
-		   what, group_id, from, refusal_str(refusal),
+		   what, group_id, from, reason,
 		   culprit ? dev_name(culprit) : "");
 }
 

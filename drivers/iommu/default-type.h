@@ -98,6 +98,9 @@ void iommu_type_yield(struct iommu_type_decision *decision);
 enum iommu_type_source
 iommu_type_settled(const struct iommu_type_decision *decision,
 		   unsigned int type);
+const char *iommu_wish_refused(struct device *dev,
+			       const struct iommu_type_decision *decision,
+			       unsigned int type, struct device **culprit);
 void iommu_report_wish(struct device *dev, int group_id,
 		       const struct iommu_type_decision *decision,
 		       unsigned int type);

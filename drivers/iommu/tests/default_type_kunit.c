@@ -303,6 +303,84 @@ static void test_requirement_does_not_yield(struct kunit *test)
 			IOMMU_TYPE_DRIVER);
 }
 
+struct reason_case {
+	const char *reason;
+	bool translated;
+	enum iommu_wish_refusal refusal;
+	unsigned int wish;
+	unsigned int type;
+	bool names_culprit;
+};
+
+static const struct reason_case reason_cases[] = {
+	{ NULL, false, IOMMU_WISH_OK, IDENTITY, IDENTITY },
+	{ NULL, true, IOMMU_WISH_OPPOSED, DMA, DMA_FQ },
+	/* What was asked for is there, for whatever reason */
+	{ NULL, false, IOMMU_WISH_ALONE, 0, IDENTITY },
+	{ NULL, true, IOMMU_WISH_UNTRUSTED, 0, DMA },
+	{ "the group has an untrusted device, ",
+	  false, IOMMU_WISH_UNTRUSTED, 0, DMA, true },
+	{ "the IOMMU driver, or this kernel's configuration, requires another type",
+	  false, IOMMU_WISH_DRIVER, 0, DMA, true },
+	{ "the IOMMU driver, or this kernel's configuration, requires another type",
+	  true, IOMMU_WISH_DRIVER, 0, IDENTITY },
+	{ "the IOMMU driver, or this kernel's configuration, requires another type",
+	  false, IOMMU_WISH_DRIVER, 0, IOMMU_DOMAIN_PLATFORM, true },
+	{ "the group has a device to be translated, ",
+	  false, IOMMU_WISH_OPPOSED, DMA, DMA_FQ, true },
+	{ "the group has a device that does not wish it, ",
+	  false, IOMMU_WISH_ALONE, 0, DMA_FQ, true },
+	{ "the group has only bridges",
+	  false, IOMMU_WISH_OK, 0, DMA_FQ, true },
+	{ "memory is encrypted",
+	  false, IOMMU_WISH_ENCRYPTED, 0, DMA_FQ, true },
+	{ "a crashed kernel left translation enabled for ",
+	  false, IOMMU_WISH_KDUMP, 0, DMA_FQ, true },
+	{ "the group is in use",
+	  false, IOMMU_WISH_IN_USE, IDENTITY, DMA_FQ, true },
+	{ "the group is in use",
+	  true, IOMMU_WISH_IN_USE, DMA, IDENTITY },
+	{ "the group's type was chosen in sysfs",
+	  true, IOMMU_WISH_CHOSEN, DMA, IDENTITY },
+	{ "such a domain cannot be allocated or attached",
+	  false, IOMMU_WISH_OK, IDENTITY, DMA_FQ, true },
+	{ "such a domain cannot be allocated or attached",
+	  true, IOMMU_WISH_OPPOSED, DMA, IDENTITY },
+};
+
+static void reason_case_name(const struct reason_case *reason, char *desc)
+{
+	snprintf(desc, KUNIT_PARAM_DESC_SIZE, "%s wish: %s",
+		 reason->translated ? "translated" : "identity",
+		 reason->reason ?: "granted");
+}
+
+KUNIT_ARRAY_PARAM(reason, reason_cases, reason_case_name);
+
+/* The log says the reason that applies, and names who it is about */
+static void test_reason(struct kunit *test)
+{
+	const struct reason_case *param = test->param_value;
+	struct device *dev = fake_pci_function(test, PCI_HEADER_TYPE_NORMAL);
+	struct device *other = fake_pci_function(test, PCI_HEADER_TYPE_NORMAL);
+	struct iommu_type_decision decision = {
+		.wish = param->wish,
+		.refusal = param->refusal,
+		.culprit = other,
+	};
+	struct device *culprit;
+	const char *reason;
+
+	dev->iommu_passthrough = !param->translated;
+	dev->iommu_translated = param->translated;
+	reason = iommu_wish_refused(dev, &decision, param->type, &culprit);
+	if (param->reason)
+		KUNIT_EXPECT_STREQ(test, reason, param->reason);
+	else
+		KUNIT_EXPECT_NULL(test, reason);
+	KUNIT_EXPECT_PTR_EQ(test, culprit, param->names_culprit ? other : NULL);
+}
+
 static void test_set_wish(struct kunit *test)
 {
 	struct mock_iommu *mock = mock_iommu_create(test);
@@ -682,6 +760,7 @@ static struct kunit_case default_type_cases[] = {
 	KUNIT_CASE(test_yield),
 	KUNIT_CASE(test_yield_to_preference),
 	KUNIT_CASE(test_requirement_does_not_yield),
+	KUNIT_CASE_PARAM(test_reason, reason_gen_params),
 	KUNIT_CASE(test_set_wish),
 	KUNIT_CASE(test_boot_without_wishes),
 	KUNIT_CASE(test_boot_wish_granted),

@@ -37,6 +37,7 @@ static int mock_attach_dev(struct iommu_domain *domain, struct device *dev)
 	struct mock_device *mdev = to_mock_device(dev);
 
 	mdev->attaches++;
+	mdev->identity_attaches += domain->type == IOMMU_DOMAIN_IDENTITY;
 	if (domain->type == IOMMU_DOMAIN_IDENTITY ? mdev->fail_identity_attach :
 						    mdev->fail_paging_attach)
 		return -EINVAL;

@@ -23,6 +23,7 @@
  * @fail_paging_attach: refuse to attach a paging domain to it
  * @attached: the domain that it uses now, or NULL
  * @attaches: how often a domain was attached to it, or was to be
+ * @identity_attaches: how often that was an identity domain
  */
 struct mock_device {
 	struct device dev;
@@ -34,6 +35,7 @@ struct mock_device {
 	bool fail_paging_attach;
 	struct iommu_domain *attached;
 	unsigned int attaches;
+	unsigned int identity_attaches;
 };
 
 /**

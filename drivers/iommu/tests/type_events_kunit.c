@@ -100,7 +100,7 @@ static const char cells[NR_EVENTS][NR_STARTS][4] = {
 	[JOIN_DRIVER_DMA]       = { "Du.", "Dd.", "IdR", "Dd.", "Dd.",
 				    "Dd.", "Dd.", "IsR", "Ds." },
 	/* A driver that requires both gets identity, with an error, as at boot */
-	[JOIN_DRIVER_IDENTITY]  = { "Du.", "Id.", "Id.", "Id.", "Id.",
+	[JOIN_DRIVER_IDENTITY]  = { "Du.", "Dd.", "Id.", "Id.", "Id.",
 				    "Id.", "Ff.", "Is.", "Ds." },
 	[JOIN_PASSTHROUGH]      = { "Du.", "Dd.", "Id.", "Ip.", "Ip.",
 				    "F=.", "Ff.", "Is.", "Ds." },
@@ -449,6 +449,89 @@ static void test_joins_owned_group(struct kunit *test)
 	expect_member(test, mdev, refused, 'R');
 }
 
+/* A device that must be translated never sees the group's identity domain */
+static void test_refused_when_change_fails(struct kunit *test)
+{
+	struct mock_device *mdev, *refused;
+	struct mock_iommu *mock;
+
+	mock = create_lazy(test);
+	mock_iommu_register(test, mock);
+	mdev = starting_device(test, PARAMETER);
+	refused = joining_device(test, JOIN_UNTRUSTED);
+	mock_device_add(test, mdev);
+	mdev->fail_paging_attach = true;
+	mock_device_add(test, refused);
+	expect_group(test, mdev, "Ip.");
+	expect_member(test, mdev, refused, 'R');
+	KUNIT_EXPECT_EQ(test, refused->identity_attaches, 0);
+}
+
+/* The same when it is the joining device that cannot be attached */
+static void test_refused_when_admission_fails(struct kunit *test)
+{
+	struct mock_device *mdev, *refused;
+	struct mock_iommu *mock;
+
+	mock = create_lazy(test);
+	mock_iommu_register(test, mock);
+	mdev = starting_device(test, PARAMETER);
+	refused = joining_device(test, JOIN_UNTRUSTED);
+	mock_device_add(test, mdev);
+	refused->fail_paging_attach = true;
+	mock_device_add(test, refused);
+	expect_group(test, mdev, "Du.");
+	KUNIT_EXPECT_EQ(test, refused->identity_attaches, 0);
+	KUNIT_EXPECT_EQ(test, iommu_device_use_default_domain(&refused->dev),
+			-EACCES);
+}
+
+/* A wish that all devices share ends with one that cannot be attached */
+static void test_wish_ends_with_joiner(struct kunit *test)
+{
+	struct mock_device *mdev, *joiner;
+	struct mock_iommu *mock;
+
+	mock = create_lazy(test);
+	mock_iommu_register(test, mock);
+	mdev = starting_device(test, PARAMETER);
+	joiner = starting_device(test, FALLBACK);
+	mock_device_add(test, mdev);
+	expect_group(test, mdev, "Ip.");
+	mock_device_add(test, joiner);
+	expect_group(test, mdev, "Ff.");
+	expect_member(test, mdev, joiner, '.');
+	KUNIT_EXPECT_EQ(test, mock->live_domains, 1);
+}
+
+/* User space cannot own what it could not use */
+static void test_refused_is_not_owned(struct kunit *test)
+{
+	struct mock_device *mdev, *refused;
+	struct iommu_group *group;
+	struct mock_iommu *mock;
+
+	mock = create_lazy(test);
+	mock_iommu_register(test, mock);
+	mdev = starting_device(test, PARAMETER);
+	refused = joining_device(test, JOIN_USED_UNTRUSTED);
+	mock_device_add(test, mdev);
+	use(test, mdev);
+	mock_device_add(test, refused);
+	iommu_device_unuse_default_domain(&mdev->dev);
+
+	KUNIT_EXPECT_EQ(test, iommu_device_claim_dma_owner(&refused->dev, test),
+			-EACCES);
+	group = iommu_group_get(&mdev->dev);
+	KUNIT_EXPECT_EQ(test, iommu_group_claim_dma_owner(group, test),
+			-EACCES);
+	mock_device_remove(mdev);
+	KUNIT_EXPECT_EQ(test,
+			iommu_attach_device(refused->attached, &refused->dev),
+			-EACCES);
+	iommu_group_put(group);
+}
+
 /* What a driver prefers gives way to a wish for translation only */
 static void test_preference(struct kunit *test)
 {
@@ -480,6 +563,10 @@ static struct kunit_case type_events_cases[] = {
 	KUNIT_CASE(test_refused_is_admitted),
 	KUNIT_CASE(test_refused_leaves),
 	KUNIT_CASE(test_joins_owned_group),
+	KUNIT_CASE(test_refused_when_change_fails),
+	KUNIT_CASE(test_refused_when_admission_fails),
+	KUNIT_CASE(test_wish_ends_with_joiner),
+	KUNIT_CASE(test_refused_is_not_owned),
 	KUNIT_CASE(test_preference),
 	{}
 };
