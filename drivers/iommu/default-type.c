@@ -277,6 +277,9 @@ void iommu_report_wish(struct device *dev, int group_id,
 	struct device *culprit;
 	const char *reason;
 
+	KUNIT_STATIC_STUB_REDIRECT(iommu_report_wish, dev, group_id, decision,
+				   type);
+
 	if (!dev->iommu_passthrough && !dev->iommu_translated)
 		return;
 

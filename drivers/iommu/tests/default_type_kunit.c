@@ -456,6 +456,20 @@ static void expect_translated(struct kunit *test, struct mock_device *mdev,
 	expect_file(test, mdev, "type_source", source);
 }
 
+static void expect_said(struct kunit *test, struct mock_device *mdev,
+			unsigned int times, const char *reason)
+{
+	KUNIT_EXPECT_EQ(test, mdev->reports, times);
+	if (reason) {
+		KUNIT_ASSERT_NOT_NULL(test, mdev->reason);
+		KUNIT_EXPECT_STREQ(test, mdev->reason, reason);
+	} else {
+		KUNIT_EXPECT_NULL(test, mdev->reason);
+	}
+}
+
+#define CANNOT_BE_HAD	"such a domain cannot be allocated or attached"
+
 /* Three groups, the second one of two devices; which of them wish is varied */
 static void add_three_groups(struct kunit *test, struct mock_device *mdev[4],
 			     bool first, bool second, bool second_too,
@@ -547,6 +561,62 @@ static void test_boot_identity_alloc_fails(struct kunit *test)
 	expect_translated(test, mdev[1], "fallback\n");
 	expect_translated(test, mdev[2], "fallback\n");
 	expect_identity(test, mdev[3], "parameter\n");
+	/* The log says so, once for each device */
+	expect_said(test, mdev[0], 1, NULL);
+	expect_said(test, mdev[1], 1, CANNOT_BE_HAD);
+	expect_said(test, mdev[2], 1, CANNOT_BE_HAD);
+	expect_said(test, mdev[3], 1, NULL);
+}
+
+/* Nothing is said of devices without wishes, nor where nothing changes */
+static void test_log_is_quiet(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *plain = wishing_device(test, 0, false);
+	struct mock_device *named = wishing_device(test, 1, true);
+
+	mock_device_add(test, plain);
+	mock_device_add(test, named);
+	mock_iommu_register(test, mock);
+	expect_said(test, plain, 0, NULL);
+	expect_said(test, named, 1, NULL);
+	KUNIT_EXPECT_EQ(test, mock_group_write(named, "type", "auto"), 4);
+	KUNIT_EXPECT_EQ(test, mock_group_write(named, "type", "identity"), 8);
+	KUNIT_EXPECT_EQ(test, mock_group_write(named, "type", "DMA"), 3);
+	expect_said(test, named, 1, NULL);
+	KUNIT_EXPECT_EQ(test, mock_group_write(named, "type", "auto"), 4);
+	expect_said(test, named, 2, NULL);
+}
+
+/* A driver that contradicts itself: identity, as it has always been at boot */
+static void test_boot_requirements_contradict(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *first = mock_device_alloc(test, 0);
+	struct mock_device *second = mock_device_alloc(test, 0);
+
+	first->def_type = DMA;
+	second->def_type = IDENTITY;
+	mock_device_add(test, first);
+	mock_device_add(test, second);
+	mock_iommu_register(test, mock);
+	expect_identity(test, first, "driver\n");
+	expect_identity(test, second, "driver\n");
+}
+
+/* What must be translated and must not be gets no domain, and no driver */
+static void test_boot_untrusted_against_driver(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev = wishing_device(test, 0, true);
+
+	mdev->untrusted = true;
+	mdev->def_type = IDENTITY;
+	mock_device_add(test, mdev);
+	KUNIT_EXPECT_EQ(test, mock_iommu_try_register(mock), -EINVAL);
+	KUNIT_EXPECT_NULL(test, mdev->attached);
+	KUNIT_EXPECT_EQ(test, iommu_device_use_default_domain(&mdev->dev),
+			-EPROBE_DEFER);
 }
 
 /* A device of a group refuses: the ones before it go with it */
@@ -768,6 +838,9 @@ static struct kunit_case default_type_cases[] = {
 	KUNIT_CASE(test_boot_wish_against_driver),
 	KUNIT_CASE(test_boot_quirk),
 	KUNIT_CASE(test_boot_identity_alloc_fails),
+	KUNIT_CASE(test_log_is_quiet),
+	KUNIT_CASE(test_boot_requirements_contradict),
+	KUNIT_CASE(test_boot_untrusted_against_driver),
 	KUNIT_CASE(test_boot_identity_attach_fails),
 	KUNIT_CASE(test_hotplug),
 	KUNIT_CASE(test_hotplug_nothing_can_be_had),

@@ -139,6 +139,21 @@ static bool mock_device_untrusted(struct device *dev)
 	return dev->bus == &mock_bus && to_mock_device(dev)->untrusted;
 }
 
+/* Called in place of what writes the log */
+static void mock_report_wish(struct device *dev, int group_id,
+			     const struct iommu_type_decision *decision,
+			     unsigned int type)
+{
+	struct mock_device *mdev = to_mock_device(dev);
+	struct device *culprit;
+
+	if (dev->bus != &mock_bus ||
+	    (!dev->iommu_passthrough && !dev->iommu_translated))
+		return;
+	mdev->reports++;
+	mdev->reason = iommu_wish_refused(dev, decision, type, &culprit);
+}
+
 static const struct iommu_ops mock_ops = {
 	.capable = mock_capable,
 	.domain_alloc = mock_domain_alloc,
@@ -189,6 +204,7 @@ struct mock_iommu *mock_iommu_create(struct kunit *test)
 	mock->test = test;
 	kunit_activate_static_stub(test, iommu_device_untrusted,
 				   mock_device_untrusted);
+	kunit_activate_static_stub(test, iommu_report_wish, mock_report_wish);
 	KUNIT_ASSERT_EQ(test, bus_register(&mock_bus), 0);
 	KUNIT_ASSERT_EQ(test,
 			kunit_add_action_or_reset(test, mock_bus_unregister,

@@ -21,6 +21,8 @@
  * @untrusted: it is not trusted
  * @fail_identity_attach: refuse to attach an identity domain to it
  * @fail_paging_attach: refuse to attach a paging domain to it
+ * @reports: how often the log said what became of its wish
+ * @reason: why it was not granted as the log said last, or NULL
  * @attached: the domain that it uses now, or NULL
  * @attaches: how often a domain was attached to it, or was to be
  * @identity_attaches: how often that was an identity domain
@@ -33,6 +35,8 @@ struct mock_device {
 	bool untrusted;
 	bool fail_identity_attach;
 	bool fail_paging_attach;
+	unsigned int reports;
+	const char *reason;
 	struct iommu_domain *attached;
 	unsigned int attaches;
 	unsigned int identity_attaches;
