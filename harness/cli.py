@@ -39,7 +39,8 @@ def parser():
                                      prog=f"./lab {name}")
            for name, text in COMMANDS.items() if name != "shell"}
     sub["test"].add_argument("--all", action="store_true",
-                             help="add the tests that take hours")
+                             help="add the long tests: each "
+                             "patch's build, KASAN, a second 6.12.y")
     sub["test"].add_argument("-k", metavar="EXPR", dest="expression",
                              help="only tests whose name matches")
     sub["export"].add_argument("--check", action="store_true",
@@ -54,6 +55,9 @@ def parser():
 
 def dispatch(argv):
     """Run one subcommand; its exit status."""
+    if argv[0] not in COMMANDS and not argv[0].startswith("-"):
+        raise LabError(f"there is no command {argv[0]}; there are: "
+                       + ", ".join(COMMANDS))
     # What follows "shell" belongs to QEMU and the kernel.
     if argv[0] == "shell":
         return _module("shell").run(argv[1:])

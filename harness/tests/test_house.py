@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import (base, counts, export, git, kernel, packages,
+from harness import (base, cli, counts, export, git, kernel, packages,
                      series, settings, tree)
 from harness.say import LabError
 
@@ -349,3 +349,10 @@ def test_missing_packages_are_named(monkeypatch):
     with pytest.raises(LabError,
                        match="sudo apt-get install no-such-one"):
         packages.need("x")
+
+
+@pytest.mark.parametrize("words, said", [
+    (["foo"], "no command foo"), (["apply", "/nonexistent"], "no folder")])
+def test_wrong_words_are_named(words, said, capsys):
+    assert cli.main(words) == 1
+    assert said in capsys.readouterr().err
