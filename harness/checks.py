@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Callable
 
 from . import base as bases
-from . import documents, export, hold, kernel, longresults, packages
-from . import series, settings
+from . import clones, documents, export, hold, kernel, longresults
+from . import packages, series, settings
 from . import tree as trees
 from .counts import Counts
-from .git import changes, commit_of, git, rev_list, run as run_git
+from .git import changes, git, rev_list, run as run_git
 from .say import LabError, Progress, log_path, run_logged, say
+from .warned import normalised
 
 CONFIG = "test"
 ARCH = "x86_64"
@@ -149,22 +150,6 @@ def maintainers(folder):
 
 # sparse and W=1
 
-WARNING = re.compile(r"^(?:\.\./)*([\w./+-]+):\d+(?::\d+)?: "
-                     r"((?:warning|error|fatal error): .*)$")
-
-
-def normalised(lines, folder):
-    """Warnings without line numbers, sorted, each once."""
-    found = set()
-    for line in lines:
-        match = WARNING.match(line.replace(f"{folder}/", ""))
-        if match:
-            # A static function may be named with its line; drop numbers.
-            text = re.sub(r"\bline \d+", "line N", match.group(2))
-            found.add(f"{match.group(1)}: {text}")
-    return sorted(found)
-
-
 def fragments(folder):
     """The test kernel's fragments, and what the KUnit suites ask for."""
     found = kernel.fragments(CONFIG, ARCH)
@@ -232,34 +217,10 @@ def reference():
     return covered, known
 
 
-def stock_tree(folder):
-    """The base alone, as a work tree beside the tree."""
-    stock = settings.BUILD / f"{folder.name}-stock"
-    with hold.lock(stock.name):
-        # The base may be another one by now.
-        if not (stock / ".git").is_dir() or commit_of(
-                stock, "HEAD") != commit_of(folder, trees.BASE):
-            with Progress("checking out the stock base"):
-                clone_at(folder, stock, trees.BASE)
-    return stock
-
-
-def clone_at(folder, target, commit):
-    """A clone of the tree that shares its objects, at a commit."""
-    with hold.made_whole(target) as part:
-        git(folder, "clone", "-q", "--shared", "--no-checkout", folder, part)
-        with open(part / ".git/info/exclude", "a",
-                  encoding="ascii") as file:
-            file.write("/out-*\n")
-        git(part, "checkout", "-q", "--detach",
-            git(folder, "rev-parse", commit))
-    return target
-
-
 def regenerate():
     """Write the stock reference for the objects that the series touches."""
     folder = trees.tree()
-    stock = stock_tree(folder)
+    stock = clones.stock_tree(folder)
     there = [each for each in objects(folder)
              if (stock / (each[:-2] + ".c")).is_file()]
     found = warnings(stock, there)
@@ -360,20 +321,10 @@ def build_checks(folder):
 
 # What --all adds
 
-def work_tree_at(name, folder, commit):
-    """The clone called name at a commit; it has the tree's objects."""
-    clone = settings.BUILD / f"{folder.name}-{name}"
-    if not (clone / ".git").is_dir():
-        with Progress(f"clone for {name}"):
-            clone_at(folder, clone, commit)
-    git(clone, "checkout", "-q", "--force", "--detach", commit)
-    return clone
-
-
 def _built_at(name, folder, commit):
     """Build the test kernel of one commit, in a clone for such builds."""
     try:
-        kernel.build(CONFIG, ARCH, work_tree_at(name, folder, commit))
+        kernel.build(CONFIG, ARCH, clones.work_tree_at(name, folder, commit))
     except LabError as error:
         return str(error).splitlines()
     return []

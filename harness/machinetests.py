@@ -4,7 +4,7 @@
 import re
 import xml.etree.ElementTree as xml
 
-from . import checks, longresults, packages, settings
+from . import clones, longresults, packages, settings
 from . import kernel as kernels
 from . import tree as trees
 from .counts import Counts
@@ -105,7 +105,7 @@ def run(expression=None, everything=False):
 
 def check_reference(logs, regenerate=False):
     """The committed table of groups is what the stock kernel shows."""
-    stock = kernels.build("test", tree=checks.stock_tree(trees.tree()))
+    stock = kernels.build("test", tree=clones.stock_tree(trees.tree()))
     counts = pytest(stock.image, logs, "equal_the_stock",
                     TESTS / "test_stock_table.py", regenerate)
     if not counts.total:
