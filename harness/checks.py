@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Callable
 
 from . import base as bases
-from . import clones, documents, export, hold, kernel, longresults
-from . import packages, series, settings
+from . import clones, crossbuilds, documents, export, hold, kernel
+from . import longresults, packages, series, settings
 from . import tree as trees
 from .counts import Counts
 from .git import changes, git, rev_list, run as run_git
@@ -368,6 +368,8 @@ def long_checks(folder):
     """The checks that take a build or more each."""
     return [Check("stock reference", regenerate, long=True),
             *each_patch(folder),
+            *(Check(name, run, long=True) for name, run
+              in crossbuilds.listed(folder, objects(folder))),
             Check("second 6.12.y", second_version, long=True)]
 
 

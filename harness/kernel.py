@@ -23,8 +23,11 @@ OBJECT = re.compile(r"^  (?:CC|AS)(?: \[M\])? +\S+\.o$")
 
 IMAGES = {"x86_64": "arch/x86/boot/bzImage", "arm64": "arch/arm64/boot/Image"}
 # The kernel's own name for it; x86 is 32 or 64 bits as configured.
-MAKE_ARCH = {"x86_64": "x86", "arm64": "arm64"}
-CROSS = {"x86_64": "", "arm64": "aarch64-linux-gnu-"}
+MAKE_ARCH = {"x86_64": "x86", "arm64": "arm64", "arm": "arm",
+             "powerpc": "powerpc"}
+CROSS = {"x86_64": "", "arm64": "aarch64-linux-gnu-",
+         "arm": "arm-linux-gnueabihf-",
+         "powerpc": "powerpc64-linux-gnu-"}
 
 # Nothing of the machine or the hour may get into a kernel: the same source
 # gives the same image, and ccache finds what another clone has compiled.

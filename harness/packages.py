@@ -18,6 +18,8 @@ SETS = {
                 "libc6-dev", "make", "python3-pytest", "qemu-system-x86"),
     "check": ("codespell", "flake8", "gcc", "perl", "python3-pytest",
               "shellcheck", "sparse"),
+    "cross": ("gcc-aarch64-linux-gnu", "gcc-arm-linux-gnueabihf",
+              "gcc-powerpc64-linux-gnu", "linux-config-6.12"),
     "documents": ("perl", "python3-sphinx"),
 }
 
