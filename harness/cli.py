@@ -40,7 +40,8 @@ def parser():
            for name, text in COMMANDS.items() if name != "shell"}
     sub["test"].add_argument("--all", action="store_true",
                              help="add the long tests: each "
-                             "patch's build, KASAN, a second 6.12.y")
+                             "patch's build, other architectures and "
+                             "configurations, KASAN, a second 6.12.y")
     sub["test"].add_argument("-k", metavar="EXPR", dest="expression",
                              help="only tests whose name matches")
     sub["export"].add_argument("--check", action="store_true",

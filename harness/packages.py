@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 
-from . import hold
+from . import hold, settings
 from .say import LabError, Progress, log_path, run_logged, say
 
 SETS = {
@@ -19,7 +19,8 @@ SETS = {
     "check": ("codespell", "flake8", "gcc", "perl", "python3-pytest",
               "shellcheck", "sparse"),
     "cross": ("gcc-aarch64-linux-gnu", "gcc-arm-linux-gnueabihf",
-              "gcc-powerpc64-linux-gnu", "linux-config-6.12"),
+              "gcc-powerpc64-linux-gnu",
+              f"linux-config-{settings.BASE_SERIES}"),
     "documents": ("perl", "python3-sphinx"),
 }
 
