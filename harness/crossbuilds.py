@@ -58,7 +58,8 @@ class Configuration:
 CONFIGURATIONS = (
     Configuration("x86-64 allmodconfig with IOMMUFD=m",
                   wanted=("CONFIG_IOMMUFD=m",)),
-    Configuration("arm64 allmodconfig", "arm64"),
+    # With KUnit built in, or our suites would be in none of these.
+    Configuration("arm64 allmodconfig", "arm64", ("CONFIG_KUNIT=y",)),
     Configuration("arm allmodconfig", "arm"),
     # Left alone, allmodconfig takes a server processor, which has its own
     # IOMMU; PAMU, and the queue manager's use of it, are of the e500mc.
