@@ -248,7 +248,8 @@ def log_of(configuration, at):
 
 def judge(ours, stock):
     """What is wrong with our objects, given the stock kernel's."""
-    return [*(f"{each}: does not compile" for each in ours["failed"]),
+    return [*(f"{each}: does not compile" for each in ours["failed"]
+              if each not in stock["failed"]),
             *(line for line in ours["warnings"]
               if line not in stock["warnings"])]
 
@@ -267,6 +268,9 @@ def check(folder, configuration, wanted):
     away = sorted({*wanted} - {*ours["built"], *ours["failed"]})
     if away:
         say(f"    not built there: {', '.join(away)}")
+    neither = sorted({*ours["failed"]} & {*stock["failed"]})
+    if neither:
+        say(f"    not even stock's compile: {', '.join(neither)}")
     wrong = judge(ours, stock)
     if wrong:
         wrong.append(f"full log: {log_of(configuration, 'series')}")

@@ -77,13 +77,14 @@ def test_line_numbers_make_no_warning_new():
                       "../a/b.c:12:1: error: worse"], "/tree")
     assert old == ["a/b.c: warning: odd"]
     assert crossbuilds.judge({"failed": [], "warnings": new},
-                             {"warnings": old}) == ["a/b.c: error: worse"]
+                             {"failed": [], "warnings": old}) \
+        == ["a/b.c: error: worse"]
 
 
 def test_what_does_not_compile_is_said():
-    ours = {"failed": ["a/b.o"], "warnings": []}
-    assert crossbuilds.judge(ours, {"warnings": []}) \
-        == ["a/b.o: does not compile"]
+    ours = {"failed": ["a/b.o", "a/c.o"], "warnings": []}
+    stock = {"failed": ["a/c.o"], "warnings": []}
+    assert crossbuilds.judge(ours, stock) == ["a/b.o: does not compile"]
 
 
 def test_a_module_needs_an_export():
