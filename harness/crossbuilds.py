@@ -222,7 +222,9 @@ def _built(folder, at, commit, configuration, wanted):
     command = kernel.make_command(clone, out, configuration.arch)
     configure(clone, configuration, command, log)
     what = f"{configuration.name}, {at}"
-    kernel.make_counted([*command, "prepare"], log, f"{what}: prepare")
+    # With W=1 as below, or make would make it all again there.
+    kernel.make_counted([*command, "W=1", "prepare"], log,
+                        f"{what}: prepare")
     kinds = configured(list_command(configuration.arch), out, wanted)
     lines = _compile(out, command, kinds, log, f"{what}: objects")
     there = [each for each in sorted(kinds) if (out / each).is_file()]
