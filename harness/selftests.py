@@ -5,7 +5,7 @@ import re
 from pathlib import PurePosixPath
 
 from . import kernel as kernels
-from . import hold, packages, settings
+from . import hold, packages, settings, splats
 from .counts import Counts
 from .kernel import make_command
 from .machine import Machine, run_logs
@@ -13,7 +13,10 @@ from .say import log_path, run_logged, say
 
 FOLDER = "tools/testing/selftests/iommu"
 PLAN = re.compile(r"^1\.\.(\d+)", re.MULTILINE)
+# Only a program that hangs takes that long.
+PROGRAM_SECONDS = 900
 RESULT = re.compile(r"^\s*(not )?ok \d+ ?-? ?(.*)$")
+BLOCKED = re.compile(r"^# (\S+) must not reach (0x[0-9a-f]+)$", re.MULTILINE)
 
 
 def programs():
@@ -64,9 +67,17 @@ def parse(name, text):
     return counts
 
 
+def announced(text):
+    """The faults that a program says that it causes, in order."""
+    return [splats.Fault(device.removeprefix("0000:"), int(address, 16))
+            for device, address in BLOCKED.findall(text)]
+
+
 def run_program(machine, name):
     """Run one program; Counts."""
-    status, text = machine.run_status(f"/lab/{name}")
+    status, text = machine.run_status(f"/lab/{name}", PROGRAM_SECONDS)
+    for fault in announced(text):
+        machine.declared.append(fault)
     counts = parse(name, text)
     # A program that dies, or says nothing, must not count as passed.
     plan = PLAN.search(text)

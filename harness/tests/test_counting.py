@@ -55,7 +55,7 @@ def test_kunit_log_keeps_the_splat_rule(folder, capsys):
 
 
 def test_program_that_stops_early_fails():
-    machine = SimpleNamespace(run_status=lambda script: (0, "1..2\nok 1 a\n"),
+    machine = SimpleNamespace(run_status=lambda *script: (0, "1..2\nok 1 a\n"),
                               log="the log")
     counts = selftests.run_program(machine, "program")
     assert (counts.passed, counts.failed) == (1, 1)

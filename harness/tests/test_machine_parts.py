@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import machinespec, machinetests, selftests, shell
+from harness import machinespec, machinetests, selftests, shell, splats
 from harness.machine import Machine
 from harness.say import LabError
 
@@ -72,10 +72,18 @@ def test_tap_is_counted(capsys):
     assert "global.nonsense" in capsys.readouterr().out
 
 
+def test_announced_faults_are_declared():
+    text = TAP + "# 0000:00:06.0 must not reach 0x4001000\n"
+    machine = SimpleNamespace(run_status=lambda *script: (1, text),
+                              log="the log", declared=[])
+    selftests.run_program(machine, "program")
+    assert machine.declared == [splats.Fault("00:06.0", 0x4001000)]
+
+
 @pytest.mark.parametrize("status, text", [(139, ""), (1, "ok 1 a\n"),
                                           (127, "not found\n")])
 def test_program_that_dies_fails(status, text):
-    machine = SimpleNamespace(run_status=lambda script: (status, text),
+    machine = SimpleNamespace(run_status=lambda *script: (status, text),
                               log="the log")
     assert selftests.run_program(machine, "program").failed == 1
 
