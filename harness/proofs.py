@@ -38,18 +38,29 @@ def read_sum(machine, name):
                        f"if={machine.disk(name)} 2>&- | sha256sum").split()[0]
 
 
-def hardware_type(machine, name):
-    """What the VT-d context entry of a device says, from debugfs.
-
-    Without an entry all that the device does is blocked.
-    """
+def context_entry(machine, name):
+    """The lower half of a device's VT-d context entry, from debugfs."""
     address = machine.device(name).address
     for line in machine.run(f"cat {TRANSLATION}").splitlines():
         words = line.split()
         if words and words[0] == address:
-            entry = int(words[2].split(":")[1], 16)
-            return CONTEXT_TYPES[entry >> 2 & 3]
-    return "blocked"
+            return int(words[2].split(":")[1], 16)
+    return None
+
+
+def hardware_type(machine, name):
+    """What the VT-d context entry of a device says.
+
+    Without an entry all that the device does is blocked.
+    """
+    entry = context_entry(machine, name)
+    return "blocked" if entry is None else CONTEXT_TYPES[entry >> 2 & 3]
+
+
+def page_table(machine, name):
+    """The address of the page table that translates for a device."""
+    assert hardware_type(machine, name) == "translated"
+    return context_entry(machine, name) & ~0xfff
 
 
 def set_type(machine, name, kind):

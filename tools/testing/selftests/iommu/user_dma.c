@@ -1,0 +1,974 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * DMA through domains that user space manages.
+ *
+ * Two of QEMU's "edu" devices, whose DMA engine can be pointed at any address,
+ * are driven through VFIO: with a type1 container, with an IOAS of iommufd, and
+ * with a hardware page table that was asked of iommufd. The data have to arrive
+ * where they are mapped, and nowhere else.
+ *
+ * Each device has to be alone in its IOMMU group. They are those that
+ * USER_DMA_DEVICES names, two PCI addresses with a space between them, or the
+ * first two that there are. They are bound to vfio-pci, and at the end to the
+ * driver that they had before.
+ *
+ * With USER_DMA_UNPLUG set, the test "unplugged" says that it waits, and
+ * somebody else has to unplug the first device, for good.
+ *
+ * Of an access that the IOMMU has to block there is first a line
+ *   # <device> must not reach <address>
+ * so that whoever knows how this machine's IOMMU reports faults can look for
+ * this one in the kernel's log.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <linux/iommufd.h>
+#include <linux/pci_regs.h>
+#include <linux/vfio.h>
+
+#include "../kselftest_harness.h"
+
+#define PCI_DEVICES	"/sys/bus/pci/devices"
+#define PCI_DRIVERS	"/sys/bus/pci/drivers"
+
+#define EDU_VENDOR	0x1234
+#define EDU_DEVICE	0x11e8
+
+#define EDU_DMA_SOURCE		0x80
+#define EDU_DMA_TARGET		0x88
+#define EDU_DMA_COUNT		0x90
+#define EDU_DMA_COMMAND		0x98
+#define EDU_DMA_RUN		0x1
+#define EDU_DMA_TO_MEMORY	0x2
+
+/* Where the device sees its own buffer */
+#define EDU_BUFFER	0x40000
+
+/* Bytes of a transfer; the buffer is a bit larger, and so is every page */
+#define SIZE		2048
+
+/*
+ * What the IOMMU blocks is one word: QEMU splits more than that into several
+ * accesses, each of which is a fault.
+ */
+#define WORD		sizeof(__u32)
+
+#define PAGES		8
+
+/* Names of devices and drivers, and lines of sysfs */
+#define NAME_SIZE	(NAME_MAX + 1)
+
+/* Only a test that hangs takes that long */
+#define SECONDS		300
+
+/*
+ * Kernels limit how many faults they report; VT-d's driver three in five
+ * seconds. So all tests together take longer than kselftest allows by default,
+ * see tools/testing/selftests/iommu/settings.
+ */
+#define FAULT_SECONDS	2
+
+enum interface {
+	TYPE1,
+	IOAS,
+	HWPT,
+};
+
+struct device {
+	char address[NAME_SIZE];
+	/* What it had before, to be given back */
+	char driver[NAME_SIZE];
+	char override[NAME_SIZE];
+};
+
+/* An I/O address space and what it takes to map memory there */
+struct space {
+	enum interface interface;
+	int fd;
+	bool has_device;
+	__u32 ioas_id;
+	__u32 pt_id;
+};
+
+struct edu {
+	const struct device *device;
+	int fd;
+	int group_fd;
+	__u64 registers;
+	__u64 config;
+};
+
+static struct device devices[2];
+static unsigned int nr_devices;
+
+/* sysfs */
+
+/* Returns 0, or -1 with errno set */
+static int read_line(const char *path, char line[NAME_SIZE])
+{
+	int fd = open(path, O_RDONLY);
+	ssize_t len;
+
+	if (fd < 0)
+		return -1;
+	len = read(fd, line, NAME_SIZE - 1);
+	close(fd);
+	if (len < 0)
+		return -1;
+	line[len] = '\0';
+	line[strcspn(line, "\n")] = '\0';
+	return 0;
+}
+
+/* Returns 0, or -1 with errno set */
+static int write_line(const char *path, const char *line)
+{
+	int fd = open(path, O_WRONLY);
+	ssize_t len;
+
+	if (fd < 0)
+		return -1;
+	len = write(fd, line, strlen(line));
+	close(fd);
+	return len < 0 ? -1 : 0;
+}
+
+static void device_path(char path[PATH_MAX], const char *address,
+			const char *file)
+{
+	snprintf(path, PATH_MAX, PCI_DEVICES "/%s/%s", address, file);
+}
+
+static bool device_exists(const struct device *device)
+{
+	char path[PATH_MAX];
+
+	device_path(path, device->address, "");
+	return !access(path, F_OK);
+}
+
+static int read_device_file(const struct device *device, const char *file,
+			    char line[NAME_SIZE])
+{
+	char path[PATH_MAX];
+
+	device_path(path, device->address, file);
+	return read_line(path, line);
+}
+
+static int write_device_file(const struct device *device, const char *file,
+			     const char *line)
+{
+	char path[PATH_MAX];
+
+	device_path(path, device->address, file);
+	return write_line(path, line);
+}
+
+/* The last part of what a link of a device points at; empty without one */
+static void read_device_link(const struct device *device, const char *link,
+			     char name[NAME_SIZE])
+{
+	char path[PATH_MAX], target[PATH_MAX];
+	ssize_t len;
+
+	device_path(path, device->address, link);
+	len = readlink(path, target, sizeof(target) - 1);
+	target[len < 0 ? 0 : len] = '\0';
+	snprintf(name, NAME_SIZE, "%.*s", NAME_MAX,
+		 len < 0 ? "" : basename(target));
+}
+
+/* The name of the only entry of a folder; false when there is not just one */
+static bool only_entry(const char *path, char name[NAME_SIZE])
+{
+	struct dirent *entry;
+	unsigned int nr = 0;
+	DIR *dir;
+
+	dir = opendir(path);
+	if (!dir)
+		return false;
+	while ((entry = readdir(dir))) {
+		if (entry->d_name[0] == '.')
+			continue;
+		snprintf(name, NAME_SIZE, "%s", entry->d_name);
+		nr++;
+	}
+	closedir(dir);
+	return nr == 1;
+}
+
+/* Devices and their drivers */
+
+static bool is_usable(const char *address)
+{
+	char path[PATH_MAX], line[NAME_SIZE];
+
+	device_path(path, address, "vendor");
+	if (read_line(path, line) ||
+	    strtoul(line, NULL, 0) != EDU_VENDOR)
+		return false;
+	device_path(path, address, "device");
+	if (read_line(path, line) ||
+	    strtoul(line, NULL, 0) != EDU_DEVICE)
+		return false;
+	device_path(path, address, "iommu_group/devices");
+	return only_entry(path, line);
+}
+
+static void add_device(const char *address)
+{
+	struct device *device = &devices[nr_devices];
+
+	if (nr_devices == ARRAY_SIZE(devices) || !is_usable(address))
+		return;
+	snprintf(device->address, NAME_SIZE, "%s", address);
+	nr_devices++;
+}
+
+static void find_devices(void)
+{
+	char *named = getenv("USER_DMA_DEVICES"), *address;
+	struct dirent **entries;
+	int nr;
+
+	if (named) {
+		for (address = strtok(named, " "); address;
+		     address = strtok(NULL, " "))
+			add_device(address);
+		return;
+	}
+
+	nr = scandir(PCI_DEVICES, &entries, NULL, alphasort);
+	for (int i = 0; i < nr; i++) {
+		add_device(entries[i]->d_name);
+		free(entries[i]);
+	}
+	if (nr >= 0)
+		free(entries);
+}
+
+/* Remember what the devices are bound to before the first test */
+static void remember_drivers(void)
+{
+	for (unsigned int i = 0; i < nr_devices; i++) {
+		struct device *device = &devices[i];
+
+		read_device_link(device, "driver", device->driver);
+		if (read_device_file(device, "driver_override",
+				     device->override) ||
+		    !strcmp(device->override, "(null)"))
+			device->override[0] = '\0';
+	}
+}
+
+/* Called once, however the tests end */
+static void give_back_drivers(void)
+{
+	for (unsigned int i = 0; i < nr_devices; i++) {
+		struct device *device = &devices[i];
+		char path[PATH_MAX], driver[NAME_SIZE], override[NAME_SIZE + 1];
+
+		if (!device_exists(device))
+			continue;
+		/* Also after a bind that failed, and before another driver's */
+		snprintf(override, sizeof(override), "%s\n", device->override);
+		write_device_file(device, "driver_override", override);
+		read_device_link(device, "driver", driver);
+		if (!strcmp(driver, device->driver))
+			continue;
+		if (driver[0])
+			write_device_file(device, "driver/unbind",
+					  device->address);
+		if (!device->driver[0])
+			continue;
+		snprintf(path, sizeof(path), PCI_DRIVERS "/%s/bind",
+			 device->driver);
+		if (write_line(path, device->address))
+			ksft_print_msg("%s is not bound to %s again: %m\n",
+				       device->address, device->driver);
+	}
+}
+
+/* Returns whether the device is then bound to vfio-pci */
+static bool bind_to_vfio(const struct device *device)
+{
+	char driver[NAME_SIZE];
+
+	read_device_link(device, "driver", driver);
+	if (!strcmp(driver, "vfio-pci"))
+		return true;
+	if (write_device_file(device, "driver_override", "vfio-pci"))
+		return false;
+	if (driver[0] && write_device_file(device, "driver/unbind",
+					   device->address))
+		return false;
+	if (write_line("/sys/bus/pci/drivers_probe", device->address))
+		return false;
+	read_device_link(device, "driver", driver);
+	return !strcmp(driver, "vfio-pci");
+}
+
+/* Address spaces; functions return 0 or a negative errno */
+
+static int space_open(struct space *space, enum interface interface)
+{
+	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+
+	*space = (struct space){ .interface = interface };
+	space->fd = open(interface == TYPE1 ? "/dev/vfio/vfio" : "/dev/iommu",
+			 O_RDWR | O_CLOEXEC);
+	if (space->fd < 0)
+		return -errno;
+	if (interface == TYPE1)
+		return 0;
+
+	if (ioctl(space->fd, IOMMU_IOAS_ALLOC, &alloc)) {
+		int error = -errno;
+
+		close(space->fd);
+		return error;
+	}
+	space->ioas_id = alloc.out_ioas_id;
+	space->pt_id = alloc.out_ioas_id;
+	return 0;
+}
+
+static void space_close(struct space *space)
+{
+	close(space->fd);
+}
+
+static int space_map(struct space *space, void *memory, __u64 iova,
+		     size_t size)
+{
+	struct vfio_iommu_type1_dma_map type1 = {
+		.argsz = sizeof(type1),
+		.flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+		.vaddr = (uintptr_t)memory,
+		.iova = iova,
+		.size = size,
+	};
+	struct iommu_ioas_map ioas = {
+		.size = sizeof(ioas),
+		.flags = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE |
+			 IOMMU_IOAS_MAP_WRITEABLE,
+		.ioas_id = space->ioas_id,
+		.user_va = (uintptr_t)memory,
+		.iova = iova,
+		.length = size,
+	};
+	int ret;
+
+	if (space->interface == TYPE1)
+		ret = ioctl(space->fd, VFIO_IOMMU_MAP_DMA, &type1);
+	else
+		ret = ioctl(space->fd, IOMMU_IOAS_MAP, &ioas);
+	return ret ? -errno : 0;
+}
+
+static int space_unmap(struct space *space, __u64 iova, size_t size)
+{
+	struct vfio_iommu_type1_dma_unmap type1 = {
+		.argsz = sizeof(type1),
+		.iova = iova,
+		.size = size,
+	};
+	struct iommu_ioas_unmap ioas = {
+		.size = sizeof(ioas),
+		.ioas_id = space->ioas_id,
+		.iova = iova,
+		.length = size,
+	};
+	__u64 unmapped;
+
+	if (space->interface == TYPE1) {
+		if (ioctl(space->fd, VFIO_IOMMU_UNMAP_DMA, &type1))
+			return -errno;
+		unmapped = type1.size;
+	} else {
+		if (ioctl(space->fd, IOMMU_IOAS_UNMAP, &ioas))
+			return -errno;
+		unmapped = ioas.length;
+	}
+	return unmapped == size ? 0 : -EIO;
+}
+
+/* Devices in an address space; functions return 0 or a negative errno */
+
+static int edu_open_type1(struct edu *edu, struct space *space)
+{
+	char path[PATH_MAX], group[NAME_SIZE];
+
+	read_device_link(edu->device, "iommu_group", group);
+	snprintf(path, sizeof(path), "/dev/vfio/%s", group);
+	edu->group_fd = open(path, O_RDWR | O_CLOEXEC);
+	if (edu->group_fd < 0)
+		return -errno;
+	if (ioctl(edu->group_fd, VFIO_GROUP_SET_CONTAINER, &space->fd))
+		return -errno;
+	if (!space->has_device &&
+	    ioctl(space->fd, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
+		return -errno;
+	space->has_device = true;
+
+	edu->fd = ioctl(edu->group_fd, VFIO_GROUP_GET_DEVICE_FD,
+			edu->device->address);
+	return edu->fd < 0 ? -errno : 0;
+}
+
+static int edu_open_cdev(struct edu *edu, struct space *space)
+{
+	struct vfio_device_bind_iommufd bind = {
+		.argsz = sizeof(bind),
+		.iommufd = space->fd,
+	};
+	struct vfio_device_attach_iommufd_pt attach = {
+		.argsz = sizeof(attach),
+	};
+	char path[PATH_MAX], name[NAME_SIZE];
+
+	device_path(path, edu->device->address, "vfio-dev");
+	if (!only_entry(path, name))
+		return -ENODEV;
+	snprintf(path, sizeof(path), "/dev/vfio/devices/%s", name);
+	edu->fd = open(path, O_RDWR | O_CLOEXEC);
+	if (edu->fd < 0)
+		return -errno;
+	if (ioctl(edu->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind))
+		return -errno;
+
+	if (space->interface == HWPT && !space->has_device) {
+		struct iommu_hwpt_alloc alloc = {
+			.size = sizeof(alloc),
+			.dev_id = bind.out_devid,
+			.pt_id = space->ioas_id,
+		};
+
+		if (ioctl(space->fd, IOMMU_HWPT_ALLOC, &alloc))
+			return -errno;
+		space->pt_id = alloc.out_hwpt_id;
+	}
+	space->has_device = true;
+
+	attach.pt_id = space->pt_id;
+	if (ioctl(edu->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach))
+		return -errno;
+	return 0;
+}
+
+static int edu_region(struct edu *edu, unsigned int index, __u64 *offset)
+{
+	struct vfio_region_info info = {
+		.argsz = sizeof(info),
+		.index = index,
+	};
+
+	if (ioctl(edu->fd, VFIO_DEVICE_GET_REGION_INFO, &info))
+		return -errno;
+	*offset = info.offset;
+	return 0;
+}
+
+/* Its registers are there, and it may do DMA */
+static int edu_enable(struct edu *edu)
+{
+	__u16 command = PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER;
+	int ret;
+
+	ret = edu_region(edu, VFIO_PCI_BAR0_REGION_INDEX, &edu->registers);
+	if (ret)
+		return ret;
+	ret = edu_region(edu, VFIO_PCI_CONFIG_REGION_INDEX, &edu->config);
+	if (ret)
+		return ret;
+	if (pwrite(edu->fd, &command, sizeof(command),
+		   edu->config + PCI_COMMAND) != sizeof(command))
+		return -EIO;
+	return 0;
+}
+
+static void edu_close(struct edu *edu)
+{
+	if (edu->fd >= 0)
+		close(edu->fd);
+	if (edu->group_fd >= 0)
+		close(edu->group_fd);
+	edu->fd = -1;
+	edu->group_fd = -1;
+}
+
+static int edu_open(struct edu *edu, struct space *space,
+		    const struct device *device)
+{
+	int ret;
+
+	*edu = (struct edu){ .device = device, .fd = -1, .group_fd = -1 };
+	if (space->interface == TYPE1)
+		ret = edu_open_type1(edu, space);
+	else
+		ret = edu_open_cdev(edu, space);
+	if (!ret)
+		ret = edu_enable(edu);
+	if (ret)
+		edu_close(edu);
+	return ret;
+}
+
+/*
+ * Registers of 64 bits are written as 32, which every kernel can do; the
+ * device takes the upper half for zeroes.
+ */
+static int edu_write_register(struct edu *edu, unsigned int reg, __u32 value)
+{
+	if (pwrite(edu->fd, &value, sizeof(value), edu->registers + reg) !=
+	    sizeof(value))
+		return -EIO;
+	return 0;
+}
+
+static int edu_transfer(struct edu *edu, __u32 source, __u32 target,
+			__u32 size, __u32 command)
+{
+	__u32 state;
+
+	if (edu_write_register(edu, EDU_DMA_SOURCE, source) ||
+	    edu_write_register(edu, EDU_DMA_TARGET, target) ||
+	    edu_write_register(edu, EDU_DMA_COUNT, size) ||
+	    edu_write_register(edu, EDU_DMA_COMMAND, command | EDU_DMA_RUN))
+		return -EIO;
+	do {
+		usleep(1000);
+		if (pread(edu->fd, &state, sizeof(state),
+			  edu->registers + EDU_DMA_COMMAND) != sizeof(state))
+			return -EIO;
+	} while (state & EDU_DMA_RUN);
+	return 0;
+}
+
+/* The device reads memory into its buffer */
+static int edu_read(struct edu *edu, __u64 iova, size_t size)
+{
+	return edu_transfer(edu, iova, EDU_BUFFER, size, 0);
+}
+
+/* The device writes its buffer to memory */
+static int edu_write(struct edu *edu, __u64 iova, size_t size)
+{
+	return edu_transfer(edu, EDU_BUFFER, iova, size, EDU_DMA_TO_MEMORY);
+}
+
+static int edu_copy(struct edu *edu, __u64 from, __u64 to)
+{
+	return edu_read(edu, from, SIZE) ?: edu_write(edu, to, SIZE);
+}
+
+static void say_blocked(struct edu *edu, __u64 iova)
+{
+	sleep(FAULT_SECONDS);
+	ksft_print_msg("%s must not reach 0x%llx\n", edu->device->address,
+		       (unsigned long long)iova);
+}
+
+/* The device does as it is told, and learns nothing of what was blocked */
+static int edu_read_blocked(struct edu *edu, __u64 iova)
+{
+	say_blocked(edu, iova);
+	return edu_read(edu, iova, WORD);
+}
+
+static int edu_write_blocked(struct edu *edu, __u64 iova)
+{
+	say_blocked(edu, iova);
+	return edu_write(edu, iova, WORD);
+}
+
+/* Memory */
+
+static size_t page_size(void)
+{
+	return sysconf(_SC_PAGESIZE);
+}
+
+/*
+ * In the reach of a device with 28 bits, and out of the way of the window for
+ * MSIs that IOMMU drivers reserve on some architectures.
+ */
+static __u64 iova_of(unsigned int nr)
+{
+	return 0x4000000 + nr * page_size();
+}
+
+static __u32 word_of(unsigned int seed, size_t index)
+{
+	return (seed << 16) + index;
+}
+
+/* Fill a page with data that are different for every seed and place */
+static void fill(__u32 *page, unsigned int seed)
+{
+	for (size_t i = 0; i < page_size() / WORD; i++)
+		page[i] = word_of(seed, i);
+}
+
+/* Whether the bytes of a page from begin to end are what fill() put there */
+static bool holds(const __u32 *page, unsigned int seed, size_t begin,
+		  size_t end)
+{
+	for (size_t i = begin / WORD; i < end / WORD; i++)
+		if (page[i] != word_of(seed, i))
+			return false;
+	return true;
+}
+
+/* A transfer of the data of another page arrived, and wrote nothing else */
+static bool arrived(const __u32 *page, unsigned int seed, unsigned int before)
+{
+	return holds(page, seed, 0, SIZE) &&
+	       holds(page, before, SIZE, page_size());
+}
+
+static bool unchanged(const __u32 *page, unsigned int seed)
+{
+	return holds(page, seed, 0, page_size());
+}
+
+FIXTURE(user_dma)
+{
+	struct space space;
+	struct edu edu[2];
+	__u32 *page[PAGES];
+};
+
+FIXTURE_VARIANT(user_dma)
+{
+	enum interface interface;
+};
+
+FIXTURE_VARIANT_ADD(user_dma, type1)
+{
+	.interface = TYPE1,
+};
+
+FIXTURE_VARIANT_ADD(user_dma, iommufd)
+{
+	.interface = IOAS,
+};
+
+FIXTURE_VARIANT_ADD(user_dma, iommufd_hwpt)
+{
+	.interface = HWPT,
+};
+
+FIXTURE_SETUP(user_dma)
+{
+	bool type1 = variant->interface == TYPE1;
+	void *memory;
+	int error;
+
+	if (geteuid())
+		SKIP(return, "needs root");
+	if (nr_devices < ARRAY_SIZE(devices))
+		SKIP(return, "needs two of QEMU's edu devices, each alone in its IOMMU group");
+	if (access(PCI_DRIVERS "/vfio-pci", F_OK))
+		SKIP(return, "the driver vfio-pci is not there");
+	if (type1 && access("/dev/vfio/vfio", F_OK))
+		SKIP(return, "no /dev/vfio/vfio");
+	if (!type1 && access("/dev/iommu", F_OK))
+		SKIP(return, "no /dev/iommu");
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(devices); i++)
+		ASSERT_TRUE(bind_to_vfio(&devices[i]));
+	if (!type1 && access("/dev/vfio/devices", F_OK))
+		SKIP(return, "this kernel's VFIO has no device nodes");
+
+	/* Shared, so that it can be seen what another process' device does */
+	memory = mmap(NULL, PAGES * page_size(), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, memory);
+	for (unsigned int i = 0; i < PAGES; i++) {
+		self->page[i] = memory + i * page_size();
+		fill(self->page[i], i);
+	}
+
+	ASSERT_EQ(0, space_open(&self->space, variant->interface));
+	error = edu_open(&self->edu[0], &self->space, &devices[0]);
+	if (error == -EPERM)
+		SKIP(return, "this IOMMU does not isolate interrupts");
+	ASSERT_EQ(0, error);
+	self->edu[1] = (struct edu){ .fd = -1, .group_fd = -1 };
+}
+
+FIXTURE_TEARDOWN(user_dma)
+{
+	edu_close(&self->edu[1]);
+	edu_close(&self->edu[0]);
+	space_close(&self->space);
+	munmap(self->page[0], PAGES * page_size());
+}
+
+#define MAP(_space, _page, _iova) \
+	ASSERT_EQ(0, space_map(_space, self->page[_page], iova_of(_iova), \
+			       page_size()))
+
+#define UNMAP(_space, _iova) \
+	ASSERT_EQ(0, space_unmap(_space, iova_of(_iova), page_size()))
+
+/* Page 0 stays mapped, the control for page 1, which does not */
+TEST_F_TIMEOUT(user_dma, unmapped, SECONDS)
+{
+	struct edu *edu = &self->edu[0];
+
+	MAP(&self->space, 0, 0);
+	MAP(&self->space, 1, 1);
+	ASSERT_EQ(0, edu_copy(edu, iova_of(0), iova_of(1)));
+	EXPECT_TRUE(arrived(self->page[1], 0, 1));
+	EXPECT_TRUE(unchanged(self->page[0], 0));
+
+	UNMAP(&self->space, 1);
+	fill(self->page[1], 11);
+	ASSERT_EQ(0, edu_write_blocked(edu, iova_of(1)));
+	EXPECT_TRUE(unchanged(self->page[1], 11));
+
+	/* What the device has read is seen when it writes it */
+	ASSERT_EQ(0, edu_read_blocked(edu, iova_of(1)));
+	ASSERT_EQ(0, edu_write(edu, iova_of(0), SIZE));
+	EXPECT_NE(self->page[1][0], self->page[0][0]);
+	EXPECT_TRUE(holds(self->page[0], 0, WORD, page_size()));
+
+	MAP(&self->space, 1, 1);
+	fill(self->page[0], 20);
+	ASSERT_EQ(0, edu_copy(edu, iova_of(0), iova_of(1)));
+	EXPECT_TRUE(arrived(self->page[1], 20, 11));
+}
+
+/* What is mapped before and after the second device came is there for both */
+TEST_F_TIMEOUT(user_dma, two_devices, SECONDS)
+{
+	MAP(&self->space, 0, 0);
+	ASSERT_EQ(0, edu_open(&self->edu[1], &self->space, &devices[1]));
+	MAP(&self->space, 1, 1);
+	MAP(&self->space, 2, 2);
+
+	ASSERT_EQ(0, edu_copy(&self->edu[0], iova_of(0), iova_of(1)));
+	EXPECT_TRUE(arrived(self->page[1], 0, 1));
+	fill(self->page[1], 11);
+	ASSERT_EQ(0, edu_copy(&self->edu[1], iova_of(1), iova_of(0)));
+	EXPECT_TRUE(arrived(self->page[0], 11, 0));
+
+	UNMAP(&self->space, 1);
+	for (unsigned int i = 0; i < ARRAY_SIZE(devices); i++)
+		ASSERT_EQ(0, edu_write_blocked(&self->edu[i], iova_of(1)));
+	EXPECT_TRUE(unchanged(self->page[1], 11));
+
+	/* The second one stays when the first goes */
+	edu_close(&self->edu[0]);
+	fill(self->page[0], 10);
+	ASSERT_EQ(0, edu_copy(&self->edu[1], iova_of(0), iova_of(2)));
+	EXPECT_TRUE(arrived(self->page[2], 10, 2));
+}
+
+/* The same addresses lead to other memory, or nowhere, in another space */
+TEST_F_TIMEOUT(user_dma, two_spaces, SECONDS)
+{
+	struct space other;
+
+	ASSERT_EQ(0, space_open(&other, variant->interface));
+	ASSERT_EQ(0, edu_open(&self->edu[1], &other, &devices[1]));
+	MAP(&self->space, 0, 0);
+	MAP(&self->space, 1, 1);
+	MAP(&other, 2, 0);
+	MAP(&other, 3, 1);
+	MAP(&other, 4, 2);
+
+	ASSERT_EQ(0, edu_copy(&self->edu[0], iova_of(0), iova_of(1)));
+	EXPECT_TRUE(arrived(self->page[1], 0, 1));
+	EXPECT_TRUE(unchanged(self->page[3], 3));
+	ASSERT_EQ(0, edu_copy(&self->edu[1], iova_of(0), iova_of(1)));
+	EXPECT_TRUE(arrived(self->page[3], 2, 3));
+	EXPECT_TRUE(arrived(self->page[1], 0, 1));
+
+	ASSERT_EQ(0, edu_write_blocked(&self->edu[0], iova_of(2)));
+	EXPECT_TRUE(unchanged(self->page[4], 4));
+	ASSERT_EQ(0, edu_copy(&self->edu[1], iova_of(0), iova_of(2)));
+	EXPECT_TRUE(arrived(self->page[4], 2, 4));
+
+	edu_close(&self->edu[1]);
+	space_close(&other);
+}
+
+/* What the process of the test "killed" does until it is killed */
+static int be_killed(enum interface interface, __u32 * const page[],
+		     int ready)
+{
+	struct space space;
+	struct edu edu;
+
+	if (space_open(&space, interface) ||
+	    edu_open(&edu, &space, &devices[0]) ||
+	    space_map(&space, page[0], iova_of(0), page_size()) ||
+	    space_map(&space, page[1], iova_of(1), page_size()) ||
+	    edu_copy(&edu, iova_of(0), iova_of(1)) ||
+	    write(ready, "", 1) != 1)
+		return KSFT_FAIL;
+	for (;;)
+		pause();
+}
+
+TEST_F_TIMEOUT(user_dma, killed, SECONDS)
+{
+	int ready[2], status;
+	pid_t child;
+	char byte;
+
+	/* Only the other process has the device */
+	edu_close(&self->edu[0]);
+	space_close(&self->space);
+	ASSERT_EQ(0, pipe(ready));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child)
+		_exit(be_killed(variant->interface, self->page, ready[1]));
+	close(ready[1]);
+	ASSERT_EQ(1, read(ready[0], &byte, 1));
+	EXPECT_TRUE(arrived(self->page[1], 0, 1));
+
+	ASSERT_EQ(0, kill(child, SIGKILL));
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	ASSERT_TRUE(WIFSIGNALED(status));
+	EXPECT_EQ(SIGKILL, WTERMSIG(status));
+
+	/* What it had mapped is not there for the next user */
+	fill(self->page[1], 11);
+	ASSERT_EQ(0, space_open(&self->space, variant->interface));
+	ASSERT_EQ(0, edu_open(&self->edu[0], &self->space, &devices[0]));
+	MAP(&self->space, 2, 2);
+	ASSERT_EQ(0, edu_read(&self->edu[0], iova_of(2), SIZE));
+	ASSERT_EQ(0, edu_write_blocked(&self->edu[0], iova_of(1)));
+	EXPECT_TRUE(unchanged(self->page[1], 11));
+	MAP(&self->space, 1, 1);
+	ASSERT_EQ(0, edu_copy(&self->edu[0], iova_of(2), iova_of(1)));
+	EXPECT_TRUE(arrived(self->page[1], 2, 11));
+}
+
+/* Ask to be told when the device is wanted back; 0 or a negative errno */
+static int edu_notify_request(struct edu *edu, int event)
+{
+	struct {
+		struct vfio_irq_set set;
+		__s32 event;
+	} request = {
+		.set = {
+			.argsz = sizeof(request),
+			.flags = VFIO_IRQ_SET_DATA_EVENTFD |
+				 VFIO_IRQ_SET_ACTION_TRIGGER,
+			.index = VFIO_PCI_REQ_IRQ_INDEX,
+			.count = 1,
+		},
+		.event = event,
+	};
+
+	return ioctl(edu->fd, VFIO_DEVICE_SET_IRQS, &request) ? -errno : 0;
+}
+
+/* Remove a device, which takes until nobody has it open */
+static pid_t start_removal(const struct device *device)
+{
+	pid_t child = fork();
+
+	if (child)
+		return child;
+	close_range(STDERR_FILENO + 1, ~0U, 0);
+	_exit(write_device_file(device, "remove", "1") ? KSFT_FAIL : KSFT_PASS);
+}
+
+static void wait_for_device(const struct device *device, bool there)
+{
+	while (device_exists(device) != there)
+		usleep(10000);
+}
+
+TEST_F_TIMEOUT(user_dma, unplugged, SECONDS)
+{
+	bool somebody_else = getenv("USER_DMA_UNPLUG");
+	pid_t remover = -1;
+	struct pollfd poll_event;
+	int event, status;
+
+	event = eventfd(0, EFD_CLOEXEC);
+	ASSERT_LE(0, event);
+	MAP(&self->space, 0, 0);
+	MAP(&self->space, 1, 1);
+	ASSERT_EQ(0, edu_open(&self->edu[1], &self->space, &devices[1]));
+	ASSERT_EQ(0, edu_notify_request(&self->edu[0], event));
+	ASSERT_EQ(0, edu_copy(&self->edu[0], iova_of(0), iova_of(1)));
+	EXPECT_TRUE(arrived(self->page[1], 0, 1));
+
+	if (somebody_else) {
+		ksft_print_msg("waiting for %s to be unplugged\n",
+			       devices[0].address);
+	} else {
+		remover = start_removal(&devices[0]);
+		ASSERT_LE(0, remover);
+	}
+	poll_event = (struct pollfd){ .fd = event, .events = POLLIN };
+	ASSERT_EQ(1, poll(&poll_event, 1, -1));
+
+	/* It is still ours, and so is the memory that it reaches */
+	fill(self->page[0], 10);
+	ASSERT_EQ(0, edu_copy(&self->edu[0], iova_of(0), iova_of(1)));
+	EXPECT_TRUE(arrived(self->page[1], 10, 1));
+
+	/* The group, and what is mapped, are left to the removal */
+	ASSERT_EQ(0, close(self->edu[0].fd));
+	self->edu[0].fd = -1;
+	if (remover >= 0) {
+		ASSERT_EQ(remover, waitpid(remover, &status, 0));
+		ASSERT_TRUE(WIFEXITED(status));
+		ASSERT_EQ(KSFT_PASS, WEXITSTATUS(status));
+	}
+	wait_for_device(&devices[0], false);
+
+	/* The other device has noticed nothing */
+	fill(self->page[0], 20);
+	ASSERT_EQ(0, edu_copy(&self->edu[1], iova_of(0), iova_of(1)));
+	EXPECT_TRUE(arrived(self->page[1], 20, 1));
+	edu_close(&self->edu[0]);
+	if (somebody_else)
+		return;
+
+	/* It comes back, and into the space that it had left */
+	ASSERT_EQ(0, write_line("/sys/bus/pci/rescan", "1"));
+	wait_for_device(&devices[0], true);
+	ASSERT_TRUE(bind_to_vfio(&devices[0]));
+	ASSERT_EQ(0, edu_open(&self->edu[0], &self->space, &devices[0]));
+	fill(self->page[0], 30);
+	ASSERT_EQ(0, edu_copy(&self->edu[0], iova_of(0), iova_of(1)));
+	EXPECT_TRUE(arrived(self->page[1], 30, 1));
+}
+
+int main(int argc, char **argv)
+{
+	find_devices();
+	remember_drivers();
+	/* Here and not in a teardown, which a test that is killed has not */
+	atexit(give_back_drivers);
+	return test_harness_run(argc, argv);
+}
