@@ -376,7 +376,7 @@ def long_checks(folder):
 def long_names(folder):
     """Everything that longresults has a record of, when all is well."""
     return [*(check.name for check in long_checks(folder)),
-            longresults.KASAN, longresults.GROUPS]
+            longresults.KASAN, longresults.GROUPS, longresults.IOMMUFD]
 
 
 # Running them

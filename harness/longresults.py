@@ -17,6 +17,7 @@ RECORD = settings.REFERENCE / "all.json"
 # Long checks that belong to other suites than the static checks.
 KASAN = "KUnit under KASAN"
 GROUPS = "groups of the stock kernel"
+IOMMUFD = "iommufd selftests of the stock kernel"
 CODE_ENDS = (".c", ".h", ".S")
 CODE_NAMES = ("Makefile", "Kconfig", ".kunitconfig")
 

@@ -14,7 +14,8 @@ from .say import LabError, say
 
 # Quick ones first: what is wrong is known soon.
 SUITES = (("checks", "checks"), ("kunit", "kunit"),
-          ("selftests", "selftests"), ("machines", "machinetests"))
+          ("selftests", "selftests"), ("iommufd", "iommufd"),
+          ("machines", "machinetests"))
 RESULT = settings.BUILD / "results" / "test.json"
 
 

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import machinespec, machinetests, selftests, shell, splats
+from harness import (iommufd, machinespec, machinetests, selftests, shell,
+                     splats)
 from harness.machine import Machine
 from harness.say import LabError
 
@@ -86,6 +87,36 @@ def test_program_that_dies_fails(status, text):
     machine = SimpleNamespace(run_status=lambda *script: (status, text),
                               log="the log")
     assert selftests.run_program(machine, "program").failed == 1
+
+
+CASES = """1..4
+# ok 9 no.case
+ok 1 a.one
+not ok 2 a.two
+ok 3 a.three # SKIP no such thing
+ok 4 a.four
+"""
+
+
+def test_cases_are_read():
+    found = iommufd.cases(CASES)
+    assert found == {"a.one": "pass", "a.two": "fail", "a.three": "skip",
+                     "a.four": "pass"}
+    assert iommufd.from_text(iommufd.to_text(found)) == found
+
+
+@pytest.mark.parametrize("case, result, said", [
+    ("a.one", "fail", "a.one: pass on the stock kernel, now fail"),
+    ("a.one", "skip", "a.one: pass on the stock kernel, now skip"),
+    ("a.one", None, "a.one: pass on the stock kernel, now not there"),
+    ("a.new", "fail", "a.new: fail, and the stock kernel does not have it"),
+    ("a.two", "pass", None), ("a.new", "pass", None), ("a.two", None, None)])
+def test_case_that_got_worse_is_named(case, result, said):
+    stock = iommufd.cases(CASES)
+    found = {**stock, case: result}
+    if result is None:
+        del found[case]
+    assert iommufd.worse(stock, found) == ([said] if said else [])
 
 
 def test_machine_that_does_not_boot(kernel, logs, tmp_path, monkeypatch):
