@@ -13,7 +13,7 @@ from .say import LabError, run_logged, log_path
 
 GUEST = settings.HARNESS / "guest"
 SCRIPTS = ("init", "agent")
-PROGRAMS = ("load-crash-kernel",)
+PROGRAMS = ("add-vdpa-device", "load-crash-kernel")
 BUSYBOX = Path("/bin/busybox")
 KEPT = 8
 FOLDERS = ("bin", "sbin", "dev", "proc", "sys", "run", "root", "tmp", "lab")
