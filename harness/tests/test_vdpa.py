@@ -15,7 +15,7 @@ from harness import machinespec, selftests
 from harness.machine import Machine
 
 # The function from which vhost-vdpa has its domain.
-ALLOCATE = "iommu_paging_domain_alloc"
+ALLOCATE = "iommu_user_domain_alloc"
 
 NET = machinespec.Device("net0", "virtio-net-pci", "00:0a.0",
                          {"disable-legacy": "on", "iommu_platform": "on",
