@@ -2,6 +2,7 @@
 """Static checks: style, warnings, documents; each one is one count."""
 
 import difflib
+import hashlib
 import json
 import re
 import shutil
@@ -25,6 +26,9 @@ ARCH = "x86_64"
 # Folders whose .c files a kernel build compiles.
 COMPILED = ("arch/x86/", "block/", "drivers/", "fs/", "init/", "kernel/",
             "lib/", "mm/", "net/", "security/")
+# What no build of the test kernel reads.
+NOT_BUILT = (".", ":!Documentation", ":!MAINTAINERS", ":!tools/testing",
+             ":!drivers/iommu/tests")
 WITHOUT_SPDX = ("README.md", "LICENSE", "MAINTAINERS", ".gitignore")
 WITHOUT_SPDX_ENDS = (".json", ".patch", ".txt", ".config", ".toml",
                      ".kunitconfig", ".gitignore", ".md")
@@ -38,6 +42,8 @@ class Check:
     run: Callable
     # Only --all runs it, and what it has seen is recorded.
     long: bool = False
+    # What it depends on, when that is less than the series.
+    state: str = None
 
 
 # What there is to check
@@ -330,18 +336,25 @@ def _built_at(name, folder, commit):
     return []
 
 
+def build_state(folder, commit):
+    """One value for what the test kernel of a commit is built from."""
+    total = hashlib.sha256(bases.base().version.encode())
+    for path in kernel.fragments(CONFIG, ARCH):
+        total.update(path.name.encode() + path.read_bytes())
+    total.update(git(folder, "diff", "--raw", "--no-abbrev", "--no-renames",
+                     trees.BASE, commit, "--", *NOT_BUILT).encode())
+    return total.hexdigest()
+
+
 def each_patch(folder):
     """Every patch, and every dist patch, builds by itself."""
-    listed = []
-    for commit in rev_list(folder, trees.FILES, "HEAD"):
-        subject = git(folder, "log", "-1", "--format=%s", commit)
-        listed.append(Check(f"builds: {subject}", lambda commit=commit:
-                            _built_at("each", folder, commit), long=True))
-    for commit in dist_of(folder)[0]:
-        subject = git(folder, "log", "-1", "--format=%s", commit)
-        listed.append(Check(f"dist builds: {subject}", lambda commit=commit:
-                            _built_at("each", folder, commit), long=True))
-    return listed
+    commits = [("builds", commit)
+               for commit in rev_list(folder, trees.FILES, "HEAD")]
+    commits += [("dist builds", commit) for commit in dist_of(folder)[0]]
+    return [Check(f"{kind}: {git(folder, 'log', '-1', '--format=%s', commit)}",
+                  lambda commit=commit: _built_at("each", folder, commit),
+                  long=True, state=build_state(folder, commit))
+            for kind, commit in commits]
 
 
 def second_version():
@@ -374,9 +387,10 @@ def long_checks(folder):
 
 
 def long_names(folder):
-    """Everything that longresults has a record of, when all is well."""
-    return [*(check.name for check in long_checks(folder)),
-            longresults.KASAN, longresults.GROUPS, longresults.IOMMUFD]
+    """{check: state} that longresults has a record of, when all is well."""
+    others = (longresults.KASAN, longresults.GROUPS, longresults.IOMMUFD)
+    return {**{check.name: check.state for check in long_checks(folder)},
+            **dict.fromkeys(others)}
 
 
 # Running them
@@ -399,7 +413,7 @@ def report(check, counts):
     else:
         counts.passed += 1
         if check.long:
-            longresults.note(check.name)
+            longresults.note(check.name, check.state)
 
 
 def run(expression=None, everything=False):

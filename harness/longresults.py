@@ -2,8 +2,8 @@
 """What ./lab test --all has seen: a committed record that can go stale.
 
 The long checks are too long for every run. Each one that passes is noted
-with the state of the series that it saw; a default run fails for every one
-that has not seen the series as it is now.
+with the state of the series that it saw, or of the part that it depends on;
+a default run fails for every one that has not seen it as it is now.
 """
 
 import hashlib
@@ -37,10 +37,13 @@ def recorded():
     return json.loads(RECORD.read_text()) if RECORD.is_file() else {}
 
 
-def note(name):
-    """Remember that a long check passed for the series as it is."""
+def note(name, seen=None):
+    """Remember that a long check passed for the series, or a part, as it is.
+
+    The state of a part is the check's own; without one it is the series'.
+    """
     with hold.lock("longresults"):
-        _write({**recorded(), name: {"state": state(),
+        _write({**recorded(), name: {"state": seen or state(),
                                      "base": bases.base().version}})
 
 
@@ -50,13 +53,13 @@ def _write(known):
     part.rename(RECORD)
 
 
-def stale(names):
-    """One line for each long check that has not seen this series."""
+def stale(states):
+    """One line for each {check: state} that has not passed in that state."""
     now = state()
     known = recorded()
     return [f"{name}: has not passed with this series; ./lab test --all"
-            for name in names
-            if known.get(name, {}).get("state") != now]
+            for name, part in states.items()
+            if known.get(name, {}).get("state") != (part or now)]
 
 
 def forget_others(names):

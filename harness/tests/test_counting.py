@@ -142,11 +142,14 @@ def test_long_result_goes_stale(tmp_path, monkeypatch):
     monkeypatch.setattr(longresults.bases, "base",
                         lambda: SimpleNamespace(version="6.12.1-1"))
     monkeypatch.setattr(settings, "BUILD", tmp_path)
-    assert len(longresults.stale(["one", "two"])) == 2
+    assert len(longresults.stale({"one": None, "two": None})) == 2
     longresults.note("one")
     assert [line.split(":")[0] for line in longresults.stale(
-        ["one", "two"])] == ["two"]
+        {"one": None, "two": None})] == ["two"]
     monkeypatch.setattr(longresults, "state", lambda: "series 2")
-    assert len(longresults.stale(["one"])) == 1
+    assert len(longresults.stale({"one": None})) == 1
     longresults.forget_others(["two"])
     assert longresults.recorded() == {}
+    longresults.note("one", "commit 1")
+    assert not longresults.stale({"one": "commit 1"})
+    assert len(longresults.stale({"one": "commit 2"})) == 1
