@@ -19,17 +19,35 @@
 #include "../iommu-priv.h"
 #include "mock_iommu.h"
 
-/* The mock driver in use; tests run one after the other */
-static struct mock_iommu *the_mock;
-
-static const struct bus_type mock_bus = {
-	.name = "iommu_kunit",
+static const struct bus_type mock_buses[] = {
+	{ .name = "iommu_kunit" },
+	{ .name = "iommu_kunit_second" },
 };
+
+/* What is in use, and on which bus; tests run one after the other */
+static struct mock_iommu *mocks[ARRAY_SIZE(mock_buses)];
+
+struct mock_domain {
+	struct iommu_domain domain;
+	struct mock_iommu *mock;
+};
+
+/* The mock on the device's bus, or NULL if it is no mock device */
+static struct mock_iommu *mock_of(struct device *dev)
+{
+	for (int i = 0; i < ARRAY_SIZE(mock_buses); i++)
+		if (dev->bus == &mock_buses[i])
+			return mocks[i];
+	return NULL;
+}
 
 static void mock_domain_free(struct iommu_domain *domain)
 {
-	the_mock->live_domains--;
-	kfree(domain);
+	struct mock_domain *mdom = container_of(domain, struct mock_domain,
+						domain);
+
+	mdom->mock->live_domains--;
+	kfree(mdom);
 }
 
 static int mock_attach_dev(struct iommu_domain *domain, struct device *dev)
@@ -41,53 +59,66 @@ static int mock_attach_dev(struct iommu_domain *domain, struct device *dev)
 	if (domain->type == IOMMU_DOMAIN_IDENTITY ? mdev->fail_identity_attach :
 						    mdev->fail_paging_attach)
 		return -EINVAL;
+	if (domain == mdev->refuses)
+		return -EINVAL;
 	mdev->attached = domain;
 	return 0;
 }
 
-static const struct iommu_domain_ops mock_domain_ops = {
+const struct iommu_domain_ops mock_domain_ops = {
 	.attach_dev = mock_attach_dev,
 	.free = mock_domain_free,
 };
 
-static struct iommu_domain *mock_domain_create(void)
+/**
+ * mock_domain_create - allocate a domain as every operation of the driver does
+ * @dev: the device that it is for
+ *
+ * Leaves to the core what the core fills in.
+ *
+ * Return: the domain, or ERR_PTR(-ENOMEM).
+ */
+struct iommu_domain *mock_domain_create(struct device *dev)
 {
-	struct iommu_domain *domain;
+	struct mock_domain *mdom;
 
-	domain = kzalloc(sizeof(*domain), GFP_KERNEL);
-	if (!domain)
+	mdom = kzalloc(sizeof(*mdom), GFP_KERNEL);
+	if (!mdom)
 		return ERR_PTR(-ENOMEM);
-	domain->ops = &mock_domain_ops;
-	domain->pgsize_bitmap = SZ_4K;
-	domain->geometry.aperture_end = U64_MAX;
-	domain->geometry.force_aperture = true;
-	the_mock->live_domains++;
-	return domain;
+	mdom->mock = mock_of(dev);
+	mdom->domain.geometry.aperture_end = U64_MAX;
+	mdom->domain.geometry.force_aperture = true;
+	mdom->mock->live_domains++;
+	return &mdom->domain;
 }
 
 static struct iommu_domain *mock_domain_alloc_paging(struct device *dev)
 {
-	if (the_mock->fail_paging_allocs) {
-		the_mock->fail_paging_allocs--;
+	struct mock_iommu *mock = mock_of(dev);
+
+	if (mock->fail_paging_allocs) {
+		mock->fail_paging_allocs--;
 		return ERR_PTR(-ENOMEM);
 	}
-	return mock_domain_create();
+	return mock_domain_create(dev);
 }
 
-static struct iommu_domain *mock_domain_alloc(unsigned int type)
+static struct iommu_domain *mock_domain_alloc_identity(struct device *dev)
 {
-	if (type != IOMMU_DOMAIN_IDENTITY)
-		return ERR_PTR(-EOPNOTSUPP);
-	if (++the_mock->identity_allocs == the_mock->fail_identity_alloc)
+	struct mock_iommu *mock = mock_of(dev);
+
+	if (++mock->identity_allocs == mock->fail_identity_alloc)
 		return ERR_PTR(-ENOMEM);
-	return mock_domain_create();
+	return mock_domain_create(dev);
 }
 
 static struct iommu_device *mock_probe_device(struct device *dev)
 {
-	if (dev->bus != &mock_bus)
+	struct mock_iommu *mock = mock_of(dev);
+
+	if (!mock)
 		return ERR_PTR(-ENODEV);
-	return &the_mock->iommu;
+	return &mock->iommu;
 }
 
 /* The group's devices go their way one by one; none may use a freed domain */
@@ -105,7 +136,8 @@ static void mock_group_released(void *data)
 
 static struct iommu_group *mock_device_group(struct device *dev)
 {
-	struct iommu_group **slot = &the_mock->groups[to_mock_device(dev)->group];
+	struct mock_iommu *mock = mock_of(dev);
+	struct iommu_group **slot = &mock->groups[to_mock_device(dev)->group];
 	struct iommu_group *group;
 
 	if (*slot)
@@ -136,7 +168,7 @@ static bool mock_prefers_identity(struct device *dev)
 /* Only PCI devices can be untrusted; here the core asks this function */
 static bool mock_device_untrusted(struct device *dev)
 {
-	return dev->bus == &mock_bus && to_mock_device(dev)->untrusted;
+	return mock_of(dev) && to_mock_device(dev)->untrusted;
 }
 
 /* Called in place of what writes the log */
@@ -147,7 +179,7 @@ static void mock_report_wish(struct device *dev, int group_id,
 	struct mock_device *mdev = to_mock_device(dev);
 	struct device *culprit;
 
-	if (dev->bus != &mock_bus ||
+	if (!mock_of(dev) ||
 	    (!dev->iommu_passthrough && !dev->iommu_translated))
 		return;
 	mdev->reports++;
@@ -156,19 +188,22 @@ static void mock_report_wish(struct device *dev, int group_id,
 
 static const struct iommu_ops mock_ops = {
 	.capable = mock_capable,
-	.domain_alloc = mock_domain_alloc,
 	.domain_alloc_paging = mock_domain_alloc_paging,
+	.domain_alloc_identity = mock_domain_alloc_identity,
 	.probe_device = mock_probe_device,
 	.release_device = mock_release_device,
 	.device_group = mock_device_group,
 	.def_domain_type = mock_def_domain_type,
 	.prefers_identity = mock_prefers_identity,
 	.default_domain_ops = &mock_domain_ops,
+	.pgsize_bitmap = SZ_4K,
 };
 
-static void mock_bus_unregister(void *unused)
+static const struct fwnode_operations mock_fwnode_ops = {};
+
+static void mock_bus_unregister(void *data)
 {
-	bus_unregister(&mock_bus);
+	bus_unregister(data);
 }
 
 static void mock_iommu_unregister(void *data)
@@ -176,11 +211,35 @@ static void mock_iommu_unregister(void *data)
 	struct mock_iommu *mock = data;
 
 	if (mock->registered)
-		iommu_device_unregister_bus(&mock->iommu, &mock_bus, &mock->nb);
+		iommu_device_unregister_bus(&mock->iommu, mock->bus, &mock->nb);
 	iommu_device_sysfs_remove(&mock->iommu);
 	/* Every group is gone, and its domains with it */
 	KUNIT_EXPECT_EQ(mock->test, mock->live_domains, 0);
-	the_mock = NULL;
+	mocks[mock->bus - mock_buses] = NULL;
+}
+
+static struct mock_iommu *mock_create_on(struct kunit *test, unsigned int bus)
+{
+	struct mock_iommu *mock;
+
+	mock = kunit_kzalloc(test, sizeof(*mock), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, mock);
+	mock->test = test;
+	mock->ops = mock_ops;
+	mock->driver = &mock->ops;
+	mock->bus = &mock_buses[bus];
+	KUNIT_ASSERT_EQ(test, bus_register(mock->bus), 0);
+	KUNIT_ASSERT_EQ(test,
+			kunit_add_action_or_reset(test, mock_bus_unregister,
+						  (void *)mock->bus), 0);
+	KUNIT_ASSERT_EQ(test,
+			iommu_device_sysfs_add(&mock->iommu, NULL, NULL, "%s",
+					       mock->bus->name), 0);
+	mocks[bus] = mock;
+	KUNIT_ASSERT_EQ(test,
+			kunit_add_action_or_reset(test, mock_iommu_unregister,
+						  mock), 0);
+	return mock;
 }
 
 /**
@@ -194,28 +253,35 @@ static void mock_iommu_unregister(void *data)
  */
 struct mock_iommu *mock_iommu_create(struct kunit *test)
 {
-	struct mock_iommu *mock;
-
 	if (iommu_ops_from_fwnode(NULL))
 		kunit_skip(test, "this machine has an IOMMU of its own");
 
-	mock = kunit_kzalloc(test, sizeof(*mock), GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, mock);
-	mock->test = test;
 	kunit_activate_static_stub(test, iommu_device_untrusted,
 				   mock_device_untrusted);
 	kunit_activate_static_stub(test, iommu_report_wish, mock_report_wish);
-	KUNIT_ASSERT_EQ(test, bus_register(&mock_bus), 0);
-	KUNIT_ASSERT_EQ(test,
-			kunit_add_action_or_reset(test, mock_bus_unregister,
-						  NULL), 0);
-	KUNIT_ASSERT_EQ(test,
-			iommu_device_sysfs_add(&mock->iommu, NULL, NULL,
-					       "iommu_kunit"), 0);
-	the_mock = mock;
-	KUNIT_ASSERT_EQ(test,
-			kunit_add_action_or_reset(test, mock_iommu_unregister,
-						  mock), 0);
+	return mock_create_on(test, 0);
+}
+
+/**
+ * mock_iommu_create_second - make another bus with an IOMMU
+ * @test: the test that uses them, at whose end they go
+ * @same_driver: the first IOMMU, whose driver serves this one too, or NULL for
+ *	a driver of its own
+ *
+ * Return: the second IOMMU, not registered yet. Never NULL.
+ */
+struct mock_iommu *mock_iommu_create_second(struct kunit *test,
+					    struct mock_iommu *same_driver)
+{
+	struct mock_iommu *mock = mock_create_on(test, 1);
+
+	if (same_driver) {
+		mock->driver = same_driver->driver;
+	} else {
+		/* Devices that name no IOMMU are offered to the first driver */
+		fwnode_init(&mock->fwnode, &mock_fwnode_ops);
+		mock->iommu.fwnode = &mock->fwnode;
+	}
 	return mock;
 }
 
@@ -229,7 +295,7 @@ int mock_iommu_try_register(struct mock_iommu *mock)
 {
 	int ret;
 
-	ret = iommu_device_register_bus(&mock->iommu, &mock_ops, &mock_bus,
+	ret = iommu_device_register_bus(&mock->iommu, mock->driver, mock->bus,
 					&mock->nb);
 	mock->registered = !ret;
 	return ret;
@@ -260,13 +326,16 @@ static void mock_device_put(void *data)
 }
 
 /**
- * mock_device_alloc - make a device that is not on the bus yet
+ * mock_device_alloc_on - make a device that is not on its bus yet
  * @test: the test that uses it, at whose end it goes
- * @group: the index of its group
+ * @mock: the IOMMU that it is behind
+ * @group: the index of its group among those of @mock
  *
  * Return: the device, to which wishes may be given. Never NULL.
  */
-struct mock_device *mock_device_alloc(struct kunit *test, unsigned int group)
+struct mock_device *mock_device_alloc_on(struct kunit *test,
+					 struct mock_iommu *mock,
+					 unsigned int group)
 {
 	static unsigned int serial;
 	struct mock_device *mdev;
@@ -276,7 +345,7 @@ struct mock_device *mock_device_alloc(struct kunit *test, unsigned int group)
 	KUNIT_ASSERT_NOT_NULL(test, mdev);
 	mdev->group = group;
 	device_initialize(&mdev->dev);
-	mdev->dev.bus = &mock_bus;
+	mdev->dev.bus = mock->bus;
 	mdev->dev.release = mock_device_release;
 	KUNIT_ASSERT_EQ(test,
 			kunit_add_action_or_reset(test, mock_device_put, mdev),
@@ -286,12 +355,32 @@ struct mock_device *mock_device_alloc(struct kunit *test, unsigned int group)
 }
 
 /**
- * mock_device_add - put a device on the bus
+ * mock_device_alloc - make a device behind the first IOMMU
+ * @test: the test that uses it, at whose end it goes
+ * @group: the index of its group
+ *
+ * Return: the device, as mock_device_alloc_on() does.
+ */
+struct mock_device *mock_device_alloc(struct kunit *test, unsigned int group)
+{
+	return mock_device_alloc_on(test, mocks[0], group);
+}
+
+/**
+ * mock_device_add - put a device on its bus
  * @test: the test
- * @mdev: the device; it joins its group if the driver is registered
+ * @mdev: the device; it joins its group if the driver is registered, as a
+ *	second driver must be
  */
 void mock_device_add(struct kunit *test, struct mock_device *mdev)
 {
+	struct fwnode_handle *fwnode = mock_of(&mdev->dev)->iommu.fwnode;
+
+	if (fwnode) {
+		mutex_lock(&iommu_probe_device_lock);
+		KUNIT_EXPECT_EQ(test, iommu_fwspec_init(&mdev->dev, fwnode), 0);
+		mutex_unlock(&iommu_probe_device_lock);
+	}
 	KUNIT_ASSERT_EQ(test, device_add(&mdev->dev), 0);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * An IOMMU driver without hardware, on a bus of its own, for KUnit tests that
- * drive real IOMMU groups.
+ * drive real IOMMU groups. A second one, on another bus, can be had too.
  */
 #ifndef __MOCK_IOMMU_H
 #define __MOCK_IOMMU_H
@@ -13,7 +13,7 @@
 #define MOCK_MAX_GROUPS	64
 
 /**
- * struct mock_device - a device on the mock bus
+ * struct mock_device - a device on a mock bus
  * @dev: the device
  * @group: the index of its group, 0 to MOCK_MAX_GROUPS - 1
  * @def_type: what the mock driver requires for it, or 0
@@ -21,6 +21,7 @@
  * @untrusted: it is not trusted
  * @fail_identity_attach: refuse to attach an identity domain to it
  * @fail_paging_attach: refuse to attach a paging domain to it
+ * @refuses: the domain that it refuses to be attached to, or NULL
  * @reports: how often the log said what became of its wish
  * @reason: why it was not granted as the log said last, or NULL
  * @attached: the domain that it uses now, or NULL
@@ -35,6 +36,7 @@ struct mock_device {
 	bool untrusted;
 	bool fail_identity_attach;
 	bool fail_paging_attach;
+	struct iommu_domain *refuses;
 	unsigned int reports;
 	const char *reason;
 	struct iommu_domain *attached;
@@ -45,6 +47,12 @@ struct mock_device {
 /**
  * struct mock_iommu - the mock driver and what it counts
  * @iommu: the registered instance
+ * @ops: the operations of this driver, which a test may change before it
+ *	registers the driver
+ * @driver: what is registered: @ops, or the other driver's when one driver
+ *	serves both buses
+ * @bus: the bus that its devices are on
+ * @fwnode: how the devices of a second driver say that they are its
  * @nb: memory for the bus notifier
  * @groups: the group of each index while it has devices or references
  * @test: the test that uses the driver
@@ -57,6 +65,10 @@ struct mock_device {
  */
 struct mock_iommu {
 	struct iommu_device iommu;
+	struct iommu_ops ops;
+	const struct iommu_ops *driver;
+	const struct bus_type *bus;
+	struct fwnode_handle fwnode;
 	struct notifier_block nb;
 	struct iommu_group *groups[MOCK_MAX_GROUPS];
 	struct kunit *test;
@@ -72,10 +84,18 @@ static inline struct mock_device *to_mock_device(struct device *dev)
 	return container_of(dev, struct mock_device, dev);
 }
 
+extern const struct iommu_domain_ops mock_domain_ops;
+
 struct mock_iommu *mock_iommu_create(struct kunit *test);
+struct mock_iommu *mock_iommu_create_second(struct kunit *test,
+					    struct mock_iommu *same_driver);
 int mock_iommu_try_register(struct mock_iommu *mock);
 void mock_iommu_register(struct kunit *test, struct mock_iommu *mock);
+struct iommu_domain *mock_domain_create(struct device *dev);
 struct mock_device *mock_device_alloc(struct kunit *test, unsigned int group);
+struct mock_device *mock_device_alloc_on(struct kunit *test,
+					 struct mock_iommu *mock,
+					 unsigned int group);
 void mock_device_add(struct kunit *test, struct mock_device *mdev);
 void mock_device_remove(struct mock_device *mdev);
 
