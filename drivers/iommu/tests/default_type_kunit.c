@@ -819,6 +819,126 @@ static void test_leaving_changes_nothing(struct kunit *test)
 	expect_translated(test, mdev[1], "default\n");
 }
 
+/*
+ * A driver that requires translation, and leaves strict or lazy to the system:
+ * its device gets what a device without requirements gets.
+ */
+static void test_lazy_driver_follows_default(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *plain = wishing_device(test, 0, false);
+	struct mock_device *driver = wishing_device(test, 1, false);
+	struct mock_device *named = wishing_device(test, 2, true);
+
+	driver->def_type = DMA_FQ;
+	named->def_type = DMA_FQ;
+	mock_device_add(test, plain);
+	mock_device_add(test, driver);
+	mock_device_add(test, named);
+	mock_iommu_register(test, mock);
+	expect_translated(test, plain, "default\n");
+	expect_translated(test, driver, "driver\n");
+	expect_translated(test, named, "driver\n");
+	KUNIT_EXPECT_EQ(test, driver->attached->type, plain->attached->type);
+	KUNIT_EXPECT_EQ(test, named->attached->type, plain->attached->type);
+	expect_said(test, named, 1,
+		    "the IOMMU driver, or this kernel's configuration, requires another type");
+	KUNIT_EXPECT_EQ(test, mock->identity_allocs, 0);
+}
+
+/* Both kinds of translation can be written, and nothing else */
+static void test_lazy_driver_writes(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev = wishing_device(test, 0, false);
+	unsigned int type;
+
+	mdev->def_type = DMA_FQ;
+	mock_device_add(test, mdev);
+	mock_iommu_register(test, mock);
+	type = mdev->attached->type;
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "identity"),
+			-EINVAL);
+	expect_translated(test, mdev, "driver\n");
+	KUNIT_EXPECT_EQ(test, mdev->attached->type, type);
+
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "DMA"), 3);
+	expect_file(test, mdev, "type", "DMA\n");
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "DMA-FQ"), 6);
+	expect_file(test, mdev, "type", "DMA-FQ\n");
+	expect_translated(test, mdev, "sysfs\n");
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "identity"),
+			-EINVAL);
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "auto"), 4);
+	expect_translated(test, mdev, "driver\n");
+	KUNIT_EXPECT_EQ(test, mdev->attached->type, type);
+	KUNIT_EXPECT_EQ(test, mock->identity_allocs, 0);
+	KUNIT_EXPECT_EQ(test, mock->live_domains, 1);
+}
+
+/* With a device that has to be strict the group is, whoever is asked first */
+static void test_lazy_driver_mixed(struct kunit *test)
+{
+	static const struct {
+		int first, second;
+		bool untrusted;
+		const char *source;
+	} mixes[] = {
+		{ DMA_FQ, DMA, false, "driver\n" },
+		{ DMA, DMA_FQ, false, "driver\n" },
+		{ DMA_FQ, 0, true, "untrusted\n" },
+		{ DMA_FQ, DMA_FQ, true, "untrusted\n" },
+	};
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *first, *second;
+
+	mock_iommu_register(test, mock);
+	for (int i = 0; i < ARRAY_SIZE(mixes); i++) {
+		first = wishing_device(test, i, false);
+		second = wishing_device(test, i, false);
+		first->def_type = mixes[i].first;
+		second->def_type = mixes[i].second;
+		second->untrusted = mixes[i].untrusted;
+		mock_device_add(test, first);
+		mock_device_add(test, second);
+		expect_translated(test, second, mixes[i].source);
+		expect_file(test, first, "type", "DMA\n");
+		KUNIT_EXPECT_PTR_EQ(test, first->attached, second->attached);
+		KUNIT_EXPECT_EQ(test,
+				mock_group_write(first, "type", "DMA-FQ"),
+				-EINVAL);
+		KUNIT_EXPECT_EQ(test,
+				mock_group_write(first, "type", "identity"),
+				-EINVAL);
+		expect_file(test, first, "type", "DMA\n");
+	}
+}
+
+/* A device that has to be translated cannot join those who are not */
+static void test_lazy_driver_joins(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *named = wishing_device(test, 0, true);
+	struct mock_device *joiner = wishing_device(test, 0, true);
+
+	joiner->def_type = DMA_FQ;
+	mock_device_add(test, named);
+	mock_iommu_register(test, mock);
+	KUNIT_ASSERT_EQ(test, iommu_device_use_default_domain(&named->dev), 0);
+	mock_device_add(test, joiner);
+	expect_identity(test, named, "parameter\n");
+	KUNIT_ASSERT_NOT_NULL(test, joiner->attached);
+	KUNIT_EXPECT_EQ(test, joiner->attached->type, IOMMU_DOMAIN_UNMANAGED);
+	KUNIT_EXPECT_EQ(test, iommu_device_use_default_domain(&joiner->dev),
+			-EACCES);
+
+	/* Without users the group becomes what the joiner requires */
+	iommu_device_unuse_default_domain(&named->dev);
+	KUNIT_EXPECT_EQ(test, mock_group_write(named, "type", "auto"), 4);
+	expect_translated(test, named, "driver\n");
+	KUNIT_EXPECT_PTR_EQ(test, joiner->attached, named->attached);
+}
+
 static struct kunit_case default_type_cases[] = {
 	KUNIT_CASE_PARAM(test_rule, rule_gen_params),
 	KUNIT_CASE(test_rule_translated_strict),
@@ -851,6 +971,10 @@ static struct kunit_case default_type_cases[] = {
 	KUNIT_CASE(test_same_type_keeps_source),
 	KUNIT_CASE(test_emptied_group_forgets),
 	KUNIT_CASE(test_leaving_changes_nothing),
+	KUNIT_CASE(test_lazy_driver_follows_default),
+	KUNIT_CASE(test_lazy_driver_writes),
+	KUNIT_CASE(test_lazy_driver_mixed),
+	KUNIT_CASE(test_lazy_driver_joins),
 	{}
 };
 
