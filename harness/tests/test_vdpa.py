@@ -87,7 +87,7 @@ def fixture_vdpa(kernel, logs):
     with Machine(kernel, logs / "vdpa.serial.log",
                  devices=[*spec.devices, NET], programs=built) as machine:
         address = NET.full_address
-        machine.run(f"echo vp_vdpa >/sys/bus/pci/devices/{address}/"
+        machine.run(f"echo vp-vdpa >/sys/bus/pci/devices/{address}/"
                     "driver_override && "
                     f"echo {address} >/sys/bus/pci/drivers_probe && "
                     f"/lab/add-vdpa-device lab0 pci {address} && "
