@@ -9,12 +9,13 @@ import tempfile
 from pathlib import Path
 
 from . import hold, packages, settings, testmodule
+from .kernel import CROSS
 from .say import LabError, run_logged, log_path
 
 GUEST = settings.HARNESS / "guest"
+BUSYBOX = Path("/bin/busybox")
 SCRIPTS = ("init", "agent")
 PROGRAMS = ("load-crash-kernel",)
-BUSYBOX = Path("/bin/busybox")
 KEPT = 8
 FOLDERS = ("bin", "sbin", "dev", "proc", "sys", "run", "root", "tmp", "lab")
 
@@ -22,7 +23,9 @@ FOLDERS = ("bin", "sbin", "dev", "proc", "sys", "run", "root", "tmp", "lab")
 def _inputs(kernel, programs):
     """One value for everything that the guest's files are made from."""
     total = hashlib.sha256(Path(__file__).read_bytes())
-    paths = [GUEST / name for name in SCRIPTS] + [BUSYBOX]
+    total.update(kernel.arch.encode())
+    paths = [GUEST / name for name in SCRIPTS]
+    paths.append(BUSYBOX)
     paths += [GUEST / f"{name}.c" for name in PROGRAMS]
     paths += [*testmodule.sources(), kernel.build / "Module.symvers",
               kernel.build / ".config",
@@ -52,8 +55,8 @@ def _fill(root, kernel, programs):
         for module in testmodule.build(kernel, Path(work)):
             shutil.copy(module, root / "lab")
     for name in PROGRAMS:
-        run_logged(["gcc", "-static", "-O2", "-Wall", "-Werror",
-                    GUEST / f"{name}.c", "-o", root / "lab" / name],
+        run_logged([f"{CROSS[kernel.arch]}gcc", "-static", "-O2", "-Wall",
+                    "-Werror", GUEST / f"{name}.c", "-o", root / "lab" / name],
                    log_path("machine/programs"), f"building {name}")
     for path in programs:
         shutil.copy(path, root / "lab")
@@ -73,7 +76,7 @@ def _archive(root, target):
 
 def guest_root(kernel, programs=()):
     """A folder with the guest's files, made when anything changed."""
-    packages.need("machine")
+    packages.need("machine", f"machine-{kernel.arch}")
     folder = settings.BUILD / "guest" / _inputs(kernel, programs)
     with hold.lock("guest"):
         if not folder.is_dir():

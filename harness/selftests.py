@@ -5,9 +5,9 @@ import re
 from pathlib import PurePosixPath
 
 from . import kernel as kernels
-from . import hold, packages, settings
+from . import machinespec, packages, settings
 from .counts import Counts
-from .kernel import make_command
+from .kernel import CROSS, make_command
 from .machine import Machine, run_logs
 from .say import log_path, run_logged, say
 
@@ -34,8 +34,8 @@ def build(kernel, names):
     for name in names:
         # Another ./lab may be reading the one that is there.
         part = target / f"{name}.part"
-        run_logged(["gcc", "-static", "-O2", "-Wall", "-Werror",
-                    "-D_GNU_SOURCE=", "-isystem",
+        run_logged([f"{CROSS[kernel.arch]}gcc", "-static", "-O2", "-Wall",
+                    "-Werror", "-D_GNU_SOURCE=", "-isystem",
                     kernel.build / "usr/include",
                     kernel.tree / FOLDER / f"{name}.c",
                     "-o", part], log, f"building selftest {name}")
@@ -81,8 +81,22 @@ def run_program(machine, name):
     return counts
 
 
-def run(expression=None, everything=False):
-    """The suite; everything has nothing to add."""
+def run_on(spec, names, folder):
+    """Run programs on one machine; Counts."""
+    counts = Counts("selftests")
+    kernel = kernels.build("test", spec.arch)
+    with kernels.lock(kernel):
+        built = build(kernel, names)
+    say(f"on {spec.title}:")
+    with Machine(kernel, folder / f"{spec.name}.serial.log", spec,
+                 programs=built) as machine:
+        for name in names:
+            counts.add(run_program(machine, name))
+    return counts
+
+
+def run(expression=None, everything=False, machine=None):
+    """The suite on every machine, or on one; everything adds nothing."""
     del everything
     counts = Counts("selftests")
     names = [name for name in programs()
@@ -90,11 +104,7 @@ def run(expression=None, everything=False):
     if not names:
         return counts
     packages.need("build", "machine")
-    kernel = kernels.build("test")
-    log = run_logs("selftests") / "selftests.serial.log"
-    with hold.lock(f"kernel-{kernel.tree.name}-{kernel.config}"):
-        built = build(kernel, names)
-    with Machine(kernel, log, programs=built) as machine:
-        for name in names:
-            counts.add(run_program(machine, name))
+    folder = run_logs("selftests")
+    for spec in machinespec.specs([machine] if machine else None):
+        counts.add(run_on(spec, names, folder))
     return counts
