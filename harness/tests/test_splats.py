@@ -20,6 +20,8 @@ REPORTS = {
     "vtd": (FAULT, ("00:06.0", 0x3456000)),
     "amd": ("amdvi_translation_result devid: 00:06.0 gpa 0x44fd004 hpa 0x0\n",
             ("00:06.0", 0x44fd000)),
+    "virtio": ("[   11.473868] virtio_iommu virtio0: page fault from EP 48 at "
+               "0x3b44004 []\n", ("00:06.0", 0x3b44000)),
 }
 # The same device and address, not blocked
 FINE = "amdvi_translation_result devid: 00:06.0 gpa 0x44fd000 hpa 0x44fd000\n"
