@@ -18,6 +18,10 @@ FAULT = ("[    2.500000] DMAR: [DMA Write NO_PASID] Request device [00:06.0] "
 # One report of each machine's IOMMU, as runs have shown them, and what it is
 REPORTS = {
     "vtd": (FAULT, ("00:06.0", 0x3456000)),
+    "vtd-scalable": (
+        "[   11.684182] DMAR: [DMA Write PASID 0x0] Request device [00:06.0] "
+        "fault addr 0x423d000 [fault reason 0x05] PTE Write access is not "
+        "set\n", ("00:06.0", 0x423d000)),
     "amd": ("amdvi_translation_result devid: 00:06.0 gpa 0x44fd004 hpa 0x0\n",
             ("00:06.0", 0x44fd000)),
     "virtio": ("[   11.473868] virtio_iommu virtio0: page fault from EP 48 at "
