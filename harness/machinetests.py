@@ -4,7 +4,7 @@
 import re
 import xml.etree.ElementTree as xml
 
-from . import checks, longresults, machinespec, packages, settings
+from . import checks, longresults, machinespec, matrix, packages, settings
 from . import kernel as kernels
 from . import tree as trees
 from .counts import Counts
@@ -49,6 +49,7 @@ def pytest(images, logs, expression=None, tests=TESTS, machines=(),
         raise LabError(f"pytest could not run:\n{tail(log)}\n"
                        f"  full log: {log}")
     counts = count(report)
+    matrix.show(report)
     if status and not counts.failed:
         raise LabError(f"pytest ended with status {status} and names no "
                        f"failed test:\n{tail(log)}\n  full log: {log}")
