@@ -113,7 +113,7 @@ def run(expression=None, everything=False, machine=None):
     chosen = [machine] if machine else machinespec.names()
     logs = run_logs("machines")
     counts = pytest(built(machinespec.specs(chosen)), logs, expression,
-                    machines=chosen)
+                    machines=chosen, more=["--long"] * everything)
     if not counts.total and not expression:
         raise LabError(f"pytest found no test in {TESTS}")
     if everything and expression in (None, "stock_groups"):

@@ -24,6 +24,8 @@ def pytest_addoption(parser):
     parser.addoption("--logs", metavar="DIR", type=Path,
                      default=settings.LOGS / "pytest",
                      help="where the serial logs go")
+    parser.addoption("--long", action="store_true",
+                     help="repeat for longer what can be repeated")
     parser.addoption("--regenerate", action="store_true",
                      help="write the reference data from this kernel")
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """A group's type is changed and changed back while the disk keeps its data."""
 
+import itertools
+
 import pytest
 
 from harness import proofs
@@ -26,6 +28,20 @@ def test_switch_keeps_data(named, first):
         assert named.group_of("disk1").type == kind
         assert proofs.hardware_is(named, "disk1", hardware)
         assert proofs.read_sum(named, "disk1") == proofs.data_sum(SEED)
+
+
+@CHANGES_BACK
+def test_many_changes_keep_data(named, request):
+    """Fifty with --long; each brings the disk's driver back to the data."""
+    number = 50 if request.config.getoption("--long") else 6
+    kinds = itertools.cycle(("identity", "DMA", "DMA-FQ", "auto"))
+    proofs.write_data(named, "disk1", SEED)
+    for kind in itertools.islice(kinds, number):
+        assert proofs.set_type(named, "disk1", kind) == 0
+        assert state(named, "disk1") == (
+            proofs.default(named) if kind == "auto" else (kind, "sysfs"))
+        assert proofs.read_sum(named, "disk1") == proofs.data_sum(SEED)
+    assert proofs.set_type(named, "disk1", "auto") == 0
 
 
 @CHANGES_BACK
