@@ -174,7 +174,7 @@ def warnings(folder, wanted, name="warnings"):
         if old["state"] == state:
             return old["found"]
     found = {}
-    with hold.lock(f"kernel-{folder.name}-{name}"):
+    with hold.lock(f"kernel-{folder.name}-{out.name}"):
         log = log_path(f"checks/{folder.name}-{name}")
         log.unlink(missing_ok=True)
         kernel.configure(folder, out, fragments(folder), ARCH)

@@ -6,6 +6,7 @@ import importlib
 import signal
 import sys
 
+from . import machinespec
 from .say import LabError, say
 
 COMMANDS = {
@@ -44,6 +45,10 @@ def parser():
                              "configurations, KASAN, a second 6.12.y")
     sub["test"].add_argument("-k", metavar="EXPR", dest="expression",
                              help="only tests whose name matches")
+    for name in ("demo", "test"):
+        sub[name].add_argument("--machine", metavar="NAME",
+                               help="on this machine; there are: "
+                               + ", ".join(machinespec.names()))
     sub["export"].add_argument("--check", action="store_true",
                                help="only say whether the two agree")
     sub["apply"].add_argument("dir", metavar="DIR", help="a 6.12.y tree")
@@ -66,7 +71,10 @@ def dispatch(argv):
     name = args.command
     if name == "test":
         return _module("testrun").run(everything=args.all,
-                                      expression=args.expression)
+                                      expression=args.expression,
+                                      machine=args.machine)
+    if name == "demo":
+        return _module("demo").run(args.machine or machinespec.DEFAULT)
     if name == "export":
         export = _module("export")
         return export.check() if args.check else export.run()

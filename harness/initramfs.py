@@ -8,13 +8,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from . import hold, packages, settings, testmodule
+from . import foreign, hold, packages, settings, testmodule
+from .kernel import CROSS
 from .say import LabError, run_logged, log_path
 
 GUEST = settings.HARNESS / "guest"
 SCRIPTS = ("init", "agent")
 PROGRAMS = ("add-vdpa-device", "load-crash-kernel")
-BUSYBOX = Path("/bin/busybox")
 KEPT = 8
 FOLDERS = ("bin", "sbin", "dev", "proc", "sys", "run", "root", "tmp", "lab")
 
@@ -22,7 +22,9 @@ FOLDERS = ("bin", "sbin", "dev", "proc", "sys", "run", "root", "tmp", "lab")
 def _inputs(kernel, programs):
     """One value for everything that the guest's files are made from."""
     total = hashlib.sha256(Path(__file__).read_bytes())
-    paths = [GUEST / name for name in SCRIPTS] + [BUSYBOX]
+    total.update(kernel.arch.encode())
+    paths = [GUEST / name for name in SCRIPTS]
+    paths += [foreign.OWN["x86_64"], foreign.busybox(kernel.arch)]
     paths += [GUEST / f"{name}.c" for name in PROGRAMS]
     paths += [*testmodule.sources(), kernel.build / "Module.symvers",
               kernel.build / ".config",
@@ -38,9 +40,10 @@ def _fill(root, kernel, programs):
     """Put all files in an empty folder."""
     for name in FOLDERS:
         (root / name).mkdir()
-    shutil.copy(BUSYBOX, root / "bin/busybox")
-    applets = subprocess.run([BUSYBOX, "--list"], check=True, text=True,
-                             capture_output=True).stdout.split()
+    shutil.copy(foreign.busybox(kernel.arch), root / "bin/busybox")
+    # Only this machine's own can be asked; Debian configures all the same.
+    applets = subprocess.run([foreign.OWN["x86_64"], "--list"], check=True,
+                             text=True, capture_output=True).stdout.split()
     for name in applets:
         if name != "busybox":
             (root / "bin" / name).symlink_to("busybox")
@@ -52,8 +55,8 @@ def _fill(root, kernel, programs):
         for module in testmodule.build(kernel, Path(work)):
             shutil.copy(module, root / "lab")
     for name in PROGRAMS:
-        run_logged(["gcc", "-static", "-O2", "-Wall", "-Werror",
-                    GUEST / f"{name}.c", "-o", root / "lab" / name],
+        run_logged([f"{CROSS[kernel.arch]}gcc", "-static", "-O2", "-Wall",
+                    "-Werror", GUEST / f"{name}.c", "-o", root / "lab" / name],
                    log_path("machine/programs"), f"building {name}")
     for path in programs:
         shutil.copy(path, root / "lab")
@@ -73,7 +76,7 @@ def _archive(root, target):
 
 def guest_root(kernel, programs=()):
     """A folder with the guest's files, made when anything changed."""
-    packages.need("machine")
+    packages.need("machine", f"machine-{kernel.arch}")
     folder = settings.BUILD / "guest" / _inputs(kernel, programs)
     with hold.lock("guest"):
         if not folder.is_dir():

@@ -9,7 +9,7 @@ import re
 import time
 
 from . import base as bases
-from . import checks, longresults, packages, selftests, settings
+from . import clones, longresults, packages, selftests, settings
 from . import kernel as kernels
 from . import tree as trees
 from .counts import Counts
@@ -154,7 +154,7 @@ def compare(reference, found, log):
 
 def check_reference(logs):
     """The committed results are what the stock kernel shows."""
-    stock = kernels.build("test", tree=checks.stock_tree(trees.tree()))
+    stock = kernels.build("test", tree=clones.stock_tree(trees.tree()))
     path = settings.REFERENCE / (f"{bases.base().upstream}"
                                  "-iommufd-selftests.txt")
     found = results(stock, logs / "stock.serial.log")

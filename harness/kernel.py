@@ -225,19 +225,35 @@ def _build(folder, out, config, arch, paths):
     configure(folder, out, paths, arch)
     targets = [Path(IMAGES[arch]).name, "modules"]
     done = make_counted([*make_command(folder, out, arch), *targets], log,
-                        f"kernel {config}",
+                        f"kernel {out.name.removeprefix('out-')}",
                         _objects_left(out, name) if first else None)
     if from_nothing:
         _remember(name, done)
 
 
+def out_of(folder, config, arch="x86_64"):
+    """The build folder of a configuration; other architectures are named."""
+    return folder / "-".join(["out", config, *[arch] * bool(CROSS[arch])])
+
+
+def _lock(folder, out):
+    return hold.lock(f"kernel-{folder.name}-{out.name}")
+
+
+def lock(kernel):
+    """The lock on a kernel's build folder."""
+    return _lock(kernel.tree, kernel.build)
+
+
 def build(config="test", arch="x86_64", tree=None):
     """A built kernel of the tree, or of another tree that is given."""
     packages.need("build")
+    if CROSS[arch]:
+        packages.need(f"build-{arch}")
     folder = tree or trees.tree()
     paths = fragments(config, arch)
-    out = folder / f"out-{config}"
-    with hold.lock(f"kernel-{folder.name}-{config}"):
+    out = out_of(folder, config, arch)
+    with _lock(folder, out):
         stamp = out / ".lab-built"
         state = state_of(folder, paths)
         if not stamp.is_file() or stamp.read_text() != state \

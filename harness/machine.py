@@ -22,7 +22,7 @@ from .say import LabError, tail
 # Nothing is tested by how long it takes; these only end what hangs.
 BOOT_SECONDS = 180
 COMMAND_SECONDS = 120
-END_SECONDS = 60
+END_SECONDS = 180
 
 GROUPS_SCRIPT = """
 cd /sys/kernel/iommu_groups || exit 1
@@ -35,10 +35,28 @@ for group in *; do
 done
 """
 
+# Any device may be given to pci-stub, which does nothing with it.
+JOIN_SCRIPT = """
+stub=/sys/bus/pci/drivers/pci-stub
+for device in /sys/bus/pci/devices/*; do
+    [ -e $device/iommu_group ] || [ -e $device/driver ] && continue
+    address=${device##*/}
+    echo pci-stub >$device/driver_override
+    echo $address >$stub/bind
+    echo $address >$stub/unbind
+    echo >$device/driver_override
+done
+"""
+
 
 def run_logs(what):
     """A folder for the logs of this run alone."""
     return settings.LOGS / time.strftime(f"{what}-%Y%m%d-%H%M%S-{os.getpid()}")
+
+
+def whole_lines(text):
+    """A log without the line that is still being written."""
+    return text[:text.rfind("\n") + 1]
 
 
 @dataclass
@@ -72,7 +90,9 @@ class Machine:
         self._extra = list(extra)
         self._root_disk = root_disk
         self._programs = programs
-        self._judged = 0
+        # QEMU's own words; it makes this file when it has any.
+        self._trace_log = self.log.with_suffix(".trace.log")
+        self._judged = self._trace_judged = 0
         self._process = self._folder = self.qmp = self._agent = None
 
     # Life
@@ -97,6 +117,7 @@ class Machine:
     def _start(self):
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.write_bytes(b"")
+        self._trace_log.unlink(missing_ok=True)
         self._folder = Path(tempfile.mkdtemp(prefix="lab-"))
         machinespec.make_images(self.devices, self._folder)
         kernel_options = self._kernel_options()
@@ -120,6 +141,7 @@ class Machine:
             self._agent.wait_until_ready(BOOT_SECONDS)
         except LabError as error:
             raise self._error(f"the machine did not boot: {error}") from error
+        self.join()
 
     def _kernel_options(self):
         words = [f"lab.agent={self.spec.agent}", *self._boot]
@@ -139,7 +161,15 @@ class Machine:
         return ["-chardev", f"file,id=console,path={log}",
                 "-chardev", f"socket,id=agent,fd={agent.fileno()}",
                 "-chardev", f"socket,id=qmp,fd={qmp.fileno()}",
-                "-mon", "chardev=qmp,mode=control"]
+                "-mon", "chardev=qmp,mode=control",
+                *self._trace_options()]
+
+    def _trace_options(self):
+        if not self.spec.trace:
+            return []
+        events = [word for name in self.spec.trace
+                  for word in ("-trace", f"enable={name}")]
+        return ["-D", str(self._trace_log), *events]
 
     def poweroff(self):
         """Switch the guest off the regular way and wait for its end."""
@@ -197,6 +227,16 @@ class Machine:
         except LabError as error:
             raise self._error(f"no crash kernel came up: {error}") from error
 
+    # Joining
+
+    def join(self):
+        """Let devices without a driver join their groups.
+
+        Where they join only when a driver is bound, one is for a moment.
+        """
+        if self.spec.joins_at_bind:
+            self.run(JOIN_SCRIPT)
+
     # Hot-plug
 
     def plug(self, *devices):
@@ -220,6 +260,7 @@ class Machine:
         self.run("for i in $(seq 300); do "
                  f"[ -e /sys/bus/pci/devices/{address}/resource0 ] && exit; "
                  "sleep 0.2; done; exit 1")
+        self.join()
 
     def unplug(self, name, *others):
         """Unplug a card, of which name and others are all functions."""
@@ -270,6 +311,11 @@ class Machine:
         """Everything on the kernel's console so far."""
         return self.log.read_text(errors="replace").replace("\r", "")
 
+    def trace(self):
+        """What QEMU's own events say of faults so far."""
+        return self._trace_log.read_text(errors="replace") \
+            if self._trace_log.is_file() else ""
+
     def wait_for(self, pattern, timeout=COMMAND_SECONDS):
         """Wait until a line of the log matches; that line."""
         deadline = time.monotonic() + timeout
@@ -283,9 +329,23 @@ class Machine:
 
     def expect_fault(self, name, address):
         """Declare that a device's access to an address will be blocked."""
-        page = address & ~0xfff
-        self.declared.append(
-            splats.Fault(self.device(name).address, page))
+        self.declared.append(self._fault(name, address))
+
+    def _fault(self, name, address):
+        return splats.Fault(self.device(name).address,
+                            address & splats.PAGE)
+
+    def wait_for_fault(self, name, address, timeout=COMMAND_SECONDS):
+        """Wait for the report of a device's access; its lines."""
+        wanted = self._fault(name, address)
+        deadline = time.monotonic() + timeout
+        while True:
+            for fault, lines in splats.faults(self.serial() + self.trace()):
+                if fault == wanted:
+                    return lines
+            if time.monotonic() > deadline:
+                raise self._error(f"the log has no fault of {wanted}")
+            time.sleep(0.2)
 
     def expect_panic(self, message):
         """Declare that the kernel will panic, with this message."""
@@ -293,8 +353,10 @@ class Machine:
 
     def findings(self):
         """What broke the splat rule since this was last asked."""
-        log = self.serial()
-        fresh, self._judged = log[self._judged:], len(log)
+        log, trace = (whole_lines(text)
+                      for text in (self.serial(), self.trace()))
+        fresh = log[self._judged:] + trace[self._trace_judged:]
+        self._judged, self._trace_judged = len(log), len(trace)
         return splats.findings(fresh, self.declared)
 
     def check(self):

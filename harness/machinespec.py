@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What a machine is made of: machines.toml as QEMU and boot options."""
 
+import functools
 import tomllib
 from dataclasses import dataclass, field
 
@@ -9,6 +10,23 @@ from .say import LabError
 
 DATA = settings.HARNESS / "machines.toml"
 DEFAULT = "vtd"
+
+# What a test can need and not every machine has
+FEATURES = {
+    "tables": "the IOMMU's tables can be read",
+    "acpi": "firmware is ACPI, to which a table can be added",
+    "boot-bus": "a device that is behind a port at boot can do DMA",
+    "chipset": "a q35's functions on 00:1f",
+    "conventional": "a device behind a bridge to conventional PCI has a group",
+    "hotplug": "devices come and go while it runs",
+    "identity-to-dma": "a disk works after a change from identity",
+    "kdump": "a crash kernel finds translation enabled, and can go on",
+    "low-memory": "memory that 28 bits address, and other memory",
+    "reference": "the stock kernel's groups are in harness/reference",
+    "sriov": "virtual functions",
+    "user-dma": "user space can drive devices, and what is blocked is said",
+    "vdpa": "a virtio device that is behind the IOMMU",
+}
 
 # Emulation is slow on a loaded host; only a guest that really hangs may
 # trip the stall detector.
@@ -69,6 +87,12 @@ class Spec:
     console: str
     agent: str
     devices: list
+    default_type: str
+    fault: str
+    tables: str = ""
+    trace: list = field(default_factory=list)
+    joins_at_bind: bool = False
+    cannot: dict = field(default_factory=dict)
 
     def qemu_options(self, devices, images, accel="tcg"):
         """All options but the kernel and what the chardevs connect to."""
@@ -86,17 +110,36 @@ class Spec:
                          *self.kernel_options, *words])
 
 
+@functools.lru_cache(maxsize=None)
+def _data():
+    with open(DATA, "rb") as file:
+        return tomllib.load(file)
+
+
+def names():
+    """The names of all machines, in the order of the file."""
+    return list(_data()["machine"])
+
+
 def spec(name=DEFAULT):
     """The machine called name."""
-    with open(DATA, "rb") as file:
-        data = tomllib.load(file)
-    entry = data["machine"].get(name)
-    if entry is None:
+    data = _data()
+    if name not in data["machine"]:
         raise LabError(f"no machine is called {name}; there are: "
-                       + ", ".join(sorted(data["machine"])))
+                       + ", ".join(names()))
+    entry = dict(data["machine"][name])
     entry["devices"] = [Device(**device)
                         for device in data["devices"][entry["devices"]]]
+    unknown = set(entry.get("cannot", ())) - set(FEATURES)
+    if unknown:
+        raise LabError(f"{DATA.name}: {name} cannot {', '.join(unknown)}, "
+                       "which is no feature: " + ", ".join(FEATURES))
     return Spec(name=name, **entry)
+
+
+def specs(chosen=None):
+    """The machines of these names, or all."""
+    return [spec(name) for name in chosen or names()]
 
 
 def make_images(devices, folder):

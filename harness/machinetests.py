@@ -4,7 +4,7 @@
 import re
 import xml.etree.ElementTree as xml
 
-from . import clones, longresults, packages, settings
+from . import clones, longresults, machinespec, matrix, packages, settings
 from . import kernel as kernels
 from . import tree as trees
 from .counts import Counts
@@ -18,17 +18,21 @@ ENDED = re.compile(r"^\S*?(\w+\.py::\S+) (PASSED|FAILED|SKIPPED|ERROR)")
 SOME_FAILED, NONE_SELECTED = 1, 5
 
 
-def pytest(image, logs, expression=None, tests=TESTS, regenerate=False):
-    """Run pytest with a kernel; Counts."""
+def pytest(images, logs, expression=None, tests=TESTS, machines=(),
+           more=()):
+    """Run pytest with kernels, on all machines or some; Counts."""
     report, log = logs / "report.xml", logs / "pytest.log"
     logs.mkdir(parents=True, exist_ok=True)
     argv = ["/usr/bin/python3", "-m", "pytest", tests, "-v", "--tb=short",
             "-p", "no:cacheprovider", "--rootdir", settings.ROOT,
-            f"--junit-xml={report}", "--kernel", image, "--logs", logs]
+            f"--junit-xml={report}", "--logs", logs]
+    for image in images:
+        argv += ["--kernel", image]
+    for name in machines:
+        argv += ["--machine", name]
     if expression:
         argv += ["-k", expression]
-    if regenerate:
-        argv.append("--regenerate")
+    argv += more
 
     def show(line):
         ended = ENDED.match(line)
@@ -45,6 +49,7 @@ def pytest(image, logs, expression=None, tests=TESTS, regenerate=False):
         raise LabError(f"pytest could not run:\n{tail(log)}\n"
                        f"  full log: {log}")
     counts = count(report)
+    matrix.show(report)
     if status and not counts.failed:
         raise LabError(f"pytest ended with status {status} and names no "
                        f"failed test:\n{tail(log)}\n  full log: {log}")
@@ -89,13 +94,26 @@ def names_no_test(expression):
     return len(words) > 1 and not {"and", "or", "not"} & set(words)
 
 
-def run(expression=None, everything=False):
-    """The suite; with everything, the reference is checked as well."""
+def built(specs):
+    """The images of the kernels that machines boot."""
+    images = []
+    for arch in sorted({spec.arch for spec in specs}, reverse=True):
+        packages.need("machine", f"machine-{arch}")
+        images.append(kernels.build("test", arch).image)
+    return images
+
+
+def run(expression=None, everything=False, machine=None):
+    """The suite, on every machine or on one.
+
+    With everything, the reference is checked as well.
+    """
     if names_no_test(expression):
         return Counts("machines")
-    packages.need("machine")
+    chosen = [machine] if machine else machinespec.names()
     logs = run_logs("machines")
-    counts = pytest(kernels.build("test").image, logs, expression)
+    counts = pytest(built(machinespec.specs(chosen)), logs, expression,
+                    machines=chosen, more=["--long"] * everything)
     if not counts.total and not expression:
         raise LabError(f"pytest found no test in {TESTS}")
     if everything and expression in (None, "stock_groups"):
@@ -104,10 +122,16 @@ def run(expression=None, everything=False):
 
 
 def check_reference(logs, regenerate=False):
-    """The committed table of groups is what the stock kernel shows."""
-    stock = kernels.build("test", tree=clones.stock_tree(trees.tree()))
-    counts = pytest(stock.image, logs, "equal_the_stock",
-                    TESTS / "test_stock_table.py", regenerate)
+    """The committed tables of groups are what the stock kernel shows."""
+    stock = clones.stock_tree(trees.tree())
+    specs = [spec for spec in machinespec.specs()
+             if "reference" not in spec.cannot]
+    images = [kernels.build("test", arch, stock).image
+              for arch in sorted({spec.arch for spec in specs})]
+    counts = pytest(images, logs, "equal_the_stock",
+                    TESTS / "test_stock_table.py",
+                    [spec.name for spec in specs],
+                    ["--regenerate"] * regenerate)
     if not counts.total:
         raise LabError("no test compared the stock kernel's groups with "
                        "the reference")

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the tests and the demo both show on a running machine."""
 
+import functools
 import hashlib
+
+from . import hardware
 
 DATA_MIB = 16
 # The data are numbered records, so that one in the wrong place shows.
@@ -12,11 +15,9 @@ WRITER = f"""BEGIN {{
 }}"""
 
 EDU_FILES = "/sys/kernel/debug/edu_dma_test"
-TRANSLATION = "/sys/kernel/debug/iommu/intel/dmar_translation_struct"
-# The translation type in bits 2 and 3 of a VT-d context entry.
-CONTEXT_TYPES = {0: "translated", 1: "translated", 2: "identity"}
 
 
+@functools.lru_cache(maxsize=None)
 def data_sum(seed):
     """The checksum of what write_data() with this seed puts on a disk."""
     total = hashlib.sha256()
@@ -38,29 +39,25 @@ def read_sum(machine, name):
                        f"if={machine.disk(name)} 2>&- | sha256sum").split()[0]
 
 
-def context_entry(machine, name):
-    """The lower half of a device's VT-d context entry, from debugfs."""
-    address = machine.device(name).address
-    for line in machine.run(f"cat {TRANSLATION}").splitlines():
-        words = line.split()
-        if words and words[0] == address:
-            return int(words[2].split(":")[1], 16)
-    return None
-
-
 def hardware_type(machine, name):
-    """What the VT-d context entry of a device says.
+    """What the IOMMU's tables say of a device; None if nobody can see."""
+    read = hardware.READERS.get(machine.spec.tables)
+    return read and read(machine, machine.device(name).address)
 
-    Without an entry all that the device does is blocked.
-    """
-    entry = context_entry(machine, name)
-    return "blocked" if entry is None else CONTEXT_TYPES[entry >> 2 & 3]
+
+def hardware_is(machine, name, kind):
+    """Whether the IOMMU's tables, if they can be seen, say this."""
+    return hardware_type(machine, name) in (kind, None)
 
 
 def page_table(machine, name):
-    """The address of the page table that translates for a device."""
-    assert hardware_type(machine, name) == "translated"
-    return context_entry(machine, name) & ~0xfff
+    """The address of the page table in a device's VT-d context entry."""
+    address = machine.device(name).address
+    for line in machine.run(f"cat {hardware.VTD}").splitlines():
+        words = line.split()
+        if words and words[0] == address:
+            return int(words[2].split(":")[1], 16) & ~0xfff
+    return None
 
 
 def set_type(machine, name, kind):
@@ -111,11 +108,28 @@ def type_and_source(machine, name):
     return group.type, group.source
 
 
+def default(machine, source="default"):
+    """The type and source of a group whose type is the usual one."""
+    return machine.spec.default_type, source
+
+
 def said_of(machine, name):
     """The lines of the log about a device's wish, without stamps."""
     mark = f"{machine.device(name).full_address}: Wish for "
     return [line.split(mark)[1] for line in machine.serial().splitlines()
             if mark in line]
+
+
+def says(machine, name, *lines):
+    """Whether the log has these lines about a device's wish, and no others.
+
+    Where devices join one by one, a group is decided on more than once, and
+    the last of the lines count.
+    """
+    said = said_of(machine, name)
+    if machine.spec.joins_at_bind:
+        said = said[-len(lines):]
+    return said == list(lines)
 
 
 def granted(machine, name, kind="an identity"):

@@ -5,9 +5,9 @@ import re
 from pathlib import PurePosixPath
 
 from . import kernel as kernels
-from . import hold, packages, settings, splats
+from . import machinespec, packages, settings, splats
 from .counts import Counts
-from .kernel import make_command
+from .kernel import CROSS, make_command
 from .machine import Machine, run_logs
 from .say import log_path, run_logged, say
 
@@ -31,7 +31,7 @@ def programs():
 
 def build(kernel, names, options=()):
     """Build the programs statically; their paths."""
-    with hold.lock(f"kernel-{kernel.tree.name}-{kernel.config}"):
+    with kernels.lock(kernel):
         return _build(kernel, names, options)
 
 
@@ -45,8 +45,8 @@ def _build(kernel, names, options):
     for name in names:
         # Another ./lab may be reading the one that is there.
         part = target / f"{name}.part"
-        run_logged(["gcc", "-static", "-O2", "-Wall", "-Werror",
-                    "-D_GNU_SOURCE=", *options, "-isystem",
+        run_logged([f"{CROSS[kernel.arch]}gcc", "-static", "-O2", "-Wall",
+                    "-Werror", "-D_GNU_SOURCE=", *options, "-isystem",
                     kernel.build / "usr/include",
                     kernel.tree / FOLDER / f"{name}.c",
                     "-o", part], log, f"building selftest {name}")
@@ -77,7 +77,8 @@ def parse(name, text):
 
 def announced(text):
     """The faults that a program says that it causes, in order."""
-    return [splats.Fault(device.removeprefix("0000:"), int(address, 16))
+    return [splats.Fault(device.removeprefix("0000:"),
+                         int(address, 16) & splats.PAGE)
             for device, address in BLOCKED.findall(text)]
 
 
@@ -100,8 +101,21 @@ def run_program(machine, name):
     return counts
 
 
-def run(expression=None, everything=False):
-    """The suite; everything has nothing to add."""
+def run_on(spec, names, folder):
+    """Run programs on one machine; Counts."""
+    counts = Counts("selftests")
+    kernel = kernels.build("test", spec.arch)
+    built = build(kernel, names)
+    say(f"on {spec.title}:")
+    with Machine(kernel, folder / f"{spec.name}.serial.log", spec,
+                 programs=built) as machine:
+        for name in names:
+            counts.add(run_program(machine, name))
+    return counts
+
+
+def run(expression=None, everything=False, machine=None):
+    """The suite on every machine, or on one; everything adds nothing."""
     del everything
     counts = Counts("selftests")
     names = [name for name in programs()
@@ -109,9 +123,7 @@ def run(expression=None, everything=False):
     if not names:
         return counts
     packages.need("build", "machine")
-    kernel = kernels.build("test")
-    log = run_logs("selftests") / "selftests.serial.log"
-    with Machine(kernel, log, programs=build(kernel, names)) as machine:
-        for name in names:
-            counts.add(run_program(machine, name))
+    folder = run_logs("selftests")
+    for spec in machinespec.specs([machine] if machine else None):
+        counts.add(run_on(spec, names, folder))
     return counts

@@ -13,7 +13,7 @@ from .say import LabError, say
 BARE = ("-S", "-s", "-enable-kvm", "-snapshot", "-singlestep", "-no-hpet")
 
 HELP = """\
-usage: ./lab shell [KERNEL WORDS] [QEMU OPTIONS]
+usage: ./lab shell [--machine NAME] [KERNEL WORDS] [QEMU OPTIONS]
 
 Words such as pci=iommu_passthrough=00:04.0 or nosmp go to the boot line,
 options such as -m 1G or -device edu go to QEMU with their values."""
@@ -39,9 +39,19 @@ def split_words(words):
     return kernel, options
 
 
-def command(kernel, words, images, machine=machinespec.DEFAULT):
+def split_machine(words):
+    """(name, other words): --machine NAME is for us, -machine for QEMU."""
+    if "--machine" not in words:
+        return machinespec.DEFAULT, words
+    at = words.index("--machine")
+    if at + 1 == len(words):
+        raise LabError("--machine needs a name; there are: "
+                       + ", ".join(machinespec.names()))
+    return words[at + 1], words[:at] + words[at + 2:]
+
+
+def command(kernel, words, images, spec):
     """QEMU's command line for a console on this terminal."""
-    spec = machinespec.spec(machine)
     machinespec.make_images(spec.devices, images)
     boot, options = split_words(words)
     # A choice of the person's replaces ours.
@@ -59,10 +69,12 @@ def run(words, kernel=None):
     if words and words[0] in ("-h", "--help"):
         say(HELP)
         return 0
-    packages.need("machine")
-    kernel = kernel or kernels.build("test")
+    name, words = split_machine(words)
+    spec = machinespec.spec(name)
+    packages.need("machine", f"machine-{spec.arch}")
+    kernel = kernel or kernels.build("test", spec.arch)
     with tempfile.TemporaryDirectory(prefix="lab-") as folder:
-        argv = command(kernel, words, Path(folder))
+        argv = command(kernel, words, Path(folder), spec)
         say("Ctrl-A X ends the machine, `exit` switches it off; the devices "
             "are on 00:04.0 to 00:09.0,")
         say("IOMMU groups in /sys/kernel/iommu_groups.")

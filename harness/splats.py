@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """The rule that a kernel log must not break: no splat, no stray fault."""
 
+import functools
 import re
 from dataclasses import dataclass
+
+from . import machinespec
 
 # What follows an offending line is shown with it.
 CONTEXT_LINES = 12
@@ -32,22 +35,24 @@ SPLATS = [re.compile(STAMP + pattern) for pattern in (
     r".*DMA-API: .*(?:error|warning|device driver)",
 )]
 
-# How each IOMMU driver says that it blocked a transfer.
-FAULTS = [
-    re.compile(r"DMAR: \[.*\] Request device \[(?P<device>[0-9a-f:.]+)\] "
-               r"fault addr (?P<address>0x[0-9a-f]+)"),
-]
+# A report of a fault has so many lines at most.
+FAULT_LINES = 6
+PAGE = ~0xfff
 
 
 @dataclass(frozen=True)
 class Fault:
-    """A transfer that the IOMMU blocked; a device such as 00:06.0."""
+    """A transfer that the IOMMU blocked; a device such as 00:06.0.
+
+    The address is that of a page. Some reports do not name it: None.
+    """
 
     device: str
-    address: int
+    address: int | None
 
     def __str__(self):
-        return f"{self.device} at {self.address:#x}"
+        return self.device if self.address is None \
+            else f"{self.device} at {self.address:#x}"
 
 
 @dataclass(frozen=True)
@@ -62,19 +67,47 @@ class Panic:
                             + re.escape(self.message), line) is not None
 
 
-def fault_in(line):
-    """The fault that a line of the log reports, or None."""
-    for pattern in FAULTS:
-        found = pattern.search(line)
+@functools.lru_cache(maxsize=None)
+def patterns():
+    """How the IOMMU drivers of all machines report a blocked transfer."""
+    return [re.compile(".*" + text, re.MULTILINE)
+            for text in sorted({spec.fault for spec in machinespec.specs()})]
+
+
+def _device(found):
+    """The device of a report, whatever it is called there.
+
+    device is its PCI address, endpoint and stream are the number of it, in
+    decimal and in hexadecimal digits.
+    """
+    names = found.groupdict()
+    if names.get("device"):
+        return names["device"].removeprefix("0000:")
+    number = int(names["endpoint"]) if names.get("endpoint") \
+        else int(names["stream"], 16)
+    return f"{number >> 8:02x}:{number >> 3 & 31:02x}.{number & 7}"
+
+
+def fault_at(lines, number=0):
+    """(fault, its lines) that a report beginning in a line says, or None."""
+    plain = [re.sub(STAMP, "", line)
+             for line in lines[number:number + FAULT_LINES]]
+    for pattern in patterns():
+        found = pattern.match("\n".join(plain))
         if found:
-            return Fault(found["device"].removeprefix("0000:"),
-                         int(found["address"], 16))
+            last = number + found[0].count("\n") + 1
+            address = found.groupdict().get("address")
+            return (Fault(_device(found),
+                          address and int(address, 16) & PAGE),
+                    lines[number:last])
     return None
 
 
 def faults(log):
-    """Every fault in a log, in order."""
-    return [fault for fault in map(fault_in, log.splitlines()) if fault]
+    """Every fault in a log, in order, with its lines."""
+    lines = log.splitlines()
+    return [fault for number in range(len(lines))
+            if (fault := fault_at(lines, number))]
 
 
 def findings(log, declared=()):
@@ -87,9 +120,9 @@ def findings(log, declared=()):
     found = []
     quiet_until = -1
     for number, line in enumerate(lines):
-        fault = fault_in(line)
+        fault = fault_at(lines, number)
         if fault:
-            offends = fault not in declared
+            offends = fault[0] not in declared
         else:
             # One splat has several such lines; it is one finding.
             offends = number > quiet_until and any(
@@ -98,6 +131,7 @@ def findings(log, declared=()):
             if offends:
                 quiet_until = number + CONTEXT_LINES
         if offends:
-            last = number + 1 if fault else number + 1 + CONTEXT_LINES
-            found.append("\n".join(lines[number:last]))
+            found.append("\n".join(
+                fault[1] if fault
+                else lines[number:number + 1 + CONTEXT_LINES]))
     return found

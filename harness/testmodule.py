@@ -3,8 +3,8 @@
 
 import shutil
 
-from . import hold, settings
-from .kernel import make_command
+from . import settings
+from .kernel import lock, make_command
 from .say import log_path, run_logged
 
 SOURCE = settings.ROOT / "tools/testing/selftests/iommu/test_modules"
@@ -21,7 +21,7 @@ def build(kernel, folder):
     for path in sources():
         shutil.copy(path, folder)
     log = log_path("kernel/test-modules")
-    with hold.lock(f"kernel-{kernel.tree.name}-{kernel.config}"):
+    with lock(kernel):
         run_logged([*make_command(kernel.tree, kernel.build, kernel.arch),
                     f"M={folder}", "modules"], log,
                    "building the test modules")

@@ -8,7 +8,7 @@ import time
 import traceback
 
 from . import base as bases
-from . import settings, tree
+from . import machinespec, settings, tree
 from .counts import Counts
 from .say import LabError, say
 
@@ -16,6 +16,8 @@ from .say import LabError, say
 SUITES = (("checks", "checks"), ("kunit", "kunit"),
           ("selftests", "selftests"), ("iommufd", "iommufd"),
           ("machines", "machinetests"))
+# Those that --machine selects
+ON_MACHINES = ("selftests", "machines")
 RESULT = settings.BUILD / "results" / "test.json"
 
 
@@ -78,12 +80,17 @@ def record(rows, options):
     part.rename(RESULT)
 
 
-def run(everything=False, expression=None):
-    """Run the suites; the exit status."""
+def run(everything=False, expression=None, machine=None):
+    """Run the suites, or what runs on one machine; the exit status."""
     options = {"expression": expression, "everything": everything}
+    suites = SUITES
+    if machine:
+        machinespec.spec(machine)
+        options["machine"] = machine
+        suites = [suite for suite in SUITES if suite[0] in ON_MACHINES]
     base = bases.base()
     say(f"base: {settings.BASE_PACKAGE} {base.version}")
-    rows = [run_suite(name, module, **options) for name, module in SUITES]
+    rows = [run_suite(name, module, **options) for name, module in suites]
     total = Counts("all")
     for counts, _ in rows:
         total.add(counts)

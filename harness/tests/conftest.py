@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness import kernel as kernels
-from harness import settings
+from harness import machinespec, settings
 from harness.machine import Machine
 from harness.say import tail
 
@@ -16,30 +16,66 @@ NAMED = "pci=iommu_passthrough=00:04.0;0000:00:07.0"
 
 
 def pytest_addoption(parser):
-    parser.addoption("--kernel", metavar="FILE", help="boot this image, "
-                     "in its build folder, in place of the test kernel")
+    parser.addoption("--kernel", metavar="FILE", action="append", default=[],
+                     help="boot this image, in its build folder, in place of "
+                     "the test kernel; once for each architecture")
+    parser.addoption("--machine", metavar="NAME", action="append",
+                     help="only on this machine; may be repeated")
     parser.addoption("--logs", metavar="DIR", type=Path,
                      default=settings.LOGS / "pytest",
                      help="where the serial logs go")
+    parser.addoption("--long", action="store_true",
+                     help="repeat for longer what can be repeated")
     parser.addoption("--regenerate", action="store_true",
                      help="write the reference data from this kernel")
 
 
-def pytest_configure():
+def pytest_configure(config):
     """A run that ./lab ends takes its machines with it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    config.addinivalue_line("markers", "needs(feature): of the machine, see "
+                            "machinespec.FEATURES")
+
+
+def pytest_generate_tests(metafunc):
+    """What boots a machine runs once on each of them, one after the other."""
+    if "spec" in metafunc.fixturenames:
+        names = metafunc.config.getoption("--machine")
+        metafunc.parametrize("spec", names or machinespec.names(),
+                             indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(items):
+    """A test that a machine cannot run is skipped for the machine's reason."""
+    for item in items:
+        params = getattr(item, "callspec", None) and item.callspec.params
+        if not params or "spec" not in params:
+            continue
+        spec = machinespec.spec(params["spec"])
+        for mark in item.iter_markers("needs"):
+            assert set(mark.args) <= set(machinespec.FEATURES)
+            for feature in mark.args:
+                if feature in spec.cannot:
+                    item.add_marker(pytest.mark.skip(
+                        reason=spec.cannot[feature]))
 
 
 @pytest.fixture(scope="session")
-def kernel(request):
+def spec(request):
+    """The machine that a test runs on."""
+    return machinespec.spec(request.param)
+
+
+@pytest.fixture(scope="session")
+def kernel(request, spec):
     """The kernel that is tested."""
-    image = request.config.getoption("--kernel")
-    if not image:
-        return kernels.build("test")
-    image = Path(image).resolve()
-    build = image.parents[3]
-    return kernels.Kernel(image, build.name.removeprefix("out-"), "x86_64",
-                          "given", build.parent, build)
+    for image in request.config.getoption("--kernel"):
+        image = Path(image).resolve()
+        if image.match(f"*/{kernels.IMAGES[spec.arch]}"):
+            build = image.parents[3]
+            return kernels.Kernel(image, "test", spec.arch, "given",
+                                  build.parent, build)
+    return kernels.build("test", spec.arch)
 
 
 @pytest.fixture(scope="session")
@@ -49,17 +85,25 @@ def logs(request):
 
 
 @pytest.fixture(scope="session")
-def named(kernel, logs):
+def boot(kernel, logs, spec):
+    """Makes the machine; its log has the name that is given."""
+    def make(name, **options):
+        return Machine(kernel, logs / spec.name / f"{name}.serial.log", spec,
+                       **options)
+    return make
+
+
+@pytest.fixture(scope="session")
+def named(boot):
     """A machine with one disk and one edu named on the boot line."""
-    with Machine(kernel, logs / "named.serial.log",
-                 boot=[NAMED]) as machine:
+    with boot("named", boot=[NAMED]) as machine:
         yield machine
 
 
 @pytest.fixture(scope="session")
-def plain(kernel, logs):
+def plain(boot):
     """A machine without any option of ours."""
-    with Machine(kernel, logs / "plain.serial.log") as machine:
+    with boot("plain") as machine:
         yield machine
 
 

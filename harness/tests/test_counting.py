@@ -66,7 +66,7 @@ def test_no_machine_test_is_an_error(monkeypatch):
     monkeypatch.setattr(machinetests.kernels, "build",
                         lambda *args, **more: SimpleNamespace(image=""))
     monkeypatch.setattr(machinetests, "pytest",
-                        lambda *args: Counts("machines"))
+                        lambda *args, **more: Counts("machines"))
     with pytest.raises(LabError, match="found no test"):
         machinetests.run()
     assert not machinetests.run("no such name").total

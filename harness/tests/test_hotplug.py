@@ -8,12 +8,13 @@ the one in port1 both.
 import pytest
 
 from harness import machinespec, proofs
-from harness.machine import Machine
+
+pytestmark = pytest.mark.needs("hotplug")
 
 NAMED = ("pci=iommu_passthrough=00:08.0/00.0;00:09.0/00.0;00:09.0/00.1;"
          "00:0a.0;00:0a.1")
 WIDE = {"dma_mask": "0xffffffffffffffff"}
-PASSTHROUGH, DEFAULT = ("identity", "parameter"), ("DMA-FQ", "default")
+PASSTHROUGH = ("identity", "parameter")
 
 
 def function(name, address, bus="pcie.0"):
@@ -33,14 +34,12 @@ def card(bus, number):
 
 
 @pytest.fixture(scope="module")
-def ports(kernel, logs):
+def ports(boot, spec):
     """A machine with empty ports, and a card whose functions are named."""
-    spec = machinespec.spec()
     devices = [device for device in spec.devices
                if device.model == "pcie-root-port"]
     devices += [function("card0", "00:0a.0"), function("card1", "00:0a.1")]
-    with Machine(kernel, logs / "hotplug.serial.log", devices=devices,
-                 boot=[NAMED]) as machine:
+    with boot("hotplug", devices=devices, boot=[NAMED]) as machine:
         yield machine
 
 
@@ -89,7 +88,7 @@ def release(machine, *names):
 
 def test_named_device(ports, single):
     assert proofs.type_and_source(ports, single) == PASSTHROUGH
-    assert proofs.hardware_type(ports, single) == "identity"
+    assert proofs.hardware_is(ports, single, "identity")
     assert proofs.granted(ports, single) in proofs.said_of(ports, single)
 
 
@@ -107,9 +106,9 @@ def test_choice_is_forgotten_with_its_group(ports, single):
 def test_card_of_which_one_function_is_named(ports, half):
     group = ports.group_of(half)
     assert sorted(group.devices) == ["0000:01:00.0", "0000:01:00.1"]
-    assert (group.type, group.source) == DEFAULT
-    assert proofs.hardware_type(ports, "port0-0") == "translated"
-    assert proofs.hardware_type(ports, "port0-1") == "translated"
+    assert (group.type, group.source) == proofs.default(ports)
+    assert proofs.hardware_is(ports, "port0-0", "translated")
+    assert proofs.hardware_is(ports, "port0-1", "translated")
     # It was granted while the function was alone.
     assert proofs.said_of(ports, half)[-2:] == [
         proofs.granted(ports, half), proofs.not_granted(
@@ -121,16 +120,16 @@ def test_card_of_which_both_functions_are_named(ports):
     ports.plug(*card("port1", "02"))
     for name in ("port1-0", "port1-1"):
         assert proofs.type_and_source(ports, name) == PASSTHROUGH
-        assert proofs.hardware_type(ports, name) == "identity"
+        assert proofs.hardware_is(ports, name, "identity")
         assert proofs.said_of(ports, name)[-1] == proofs.granted(ports, name)
     ports.unplug("port1-0", "port1-1")
 
 
 def test_leaving_changes_nothing(ports, half):
     remove(ports, "port0-1")
-    assert proofs.type_and_source(ports, half) == DEFAULT
+    assert proofs.type_and_source(ports, half) == proofs.default(ports)
     rescan(ports, "port0-1")
-    assert proofs.type_and_source(ports, half) == DEFAULT
+    assert proofs.type_and_source(ports, half) == proofs.default(ports)
 
 
 def test_choice_stays_when_another_joins(ports, half):
@@ -138,9 +137,9 @@ def test_choice_stays_when_another_joins(ports, half):
     write_type(ports, half, "identity")
     rescan(ports, "port0-1")
     assert proofs.type_and_source(ports, half) == ("identity", "sysfs")
-    assert proofs.hardware_type(ports, "port0-1") == "identity"
+    assert proofs.hardware_is(ports, "port0-1", "identity")
     write_type(ports, half, "auto")
-    assert proofs.type_and_source(ports, half) == DEFAULT
+    assert proofs.type_and_source(ports, half) == proofs.default(ports)
 
 
 def test_type_stays_while_the_group_is_in_use(ports, half):
@@ -150,8 +149,8 @@ def test_type_stays_while_the_group_is_in_use(ports, half):
     device = proofs.Edu(ports, half)
     rescan(ports, "port0-1")
     assert proofs.type_and_source(ports, half) == PASSTHROUGH
-    assert proofs.hardware_type(ports, half) == "identity"
-    assert proofs.hardware_type(ports, "port0-1") == "identity"
+    assert proofs.hardware_is(ports, half, "identity")
+    assert proofs.hardware_is(ports, "port0-1", "identity")
     device.write(device.victim_address, 0x1234)
     assert device.victim_value == 0x1234
 
@@ -163,8 +162,8 @@ def test_type_is_decided_again_when_it_is_not(ports, half):
     write_type(ports, half, "auto")
     assert proofs.type_and_source(ports, half) == PASSTHROUGH
     rescan(ports, "port0-1")
-    assert proofs.type_and_source(ports, half) == DEFAULT
-    assert proofs.hardware_type(ports, half) == "translated"
+    assert proofs.type_and_source(ports, half) == proofs.default(ports)
+    assert proofs.hardware_is(ports, half, "translated")
 
 
 def test_all_named_functions_on_the_root_bus(ports):

@@ -352,7 +352,11 @@ def test_missing_packages_are_named(monkeypatch):
 
 
 @pytest.mark.parametrize("words, said", [
-    (["foo"], "no command foo"), (["apply", "/nonexistent"], "no folder")])
+    (["foo"], "no command foo"), (["apply", "/nonexistent"], "no folder"),
+    (["demo", "--machine", "zz"], "no machine is called zz; there are: vtd"),
+    (["test", "--machine", "zz"], "no machine is called zz; there are: vtd"),
+    (["shell", "--machine", "zz"], "no machine is called zz; there are: vtd"),
+    (["shell", "--machine"], "--machine needs a name; there are: vtd")])
 def test_wrong_words_are_named(words, said, capsys):
     assert cli.main(words) == 1
     assert said in capsys.readouterr().err

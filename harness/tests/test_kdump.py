@@ -3,16 +3,17 @@
 
 import pytest
 
-from harness import machinespec, proofs
-from harness.machine import Machine
+from harness import proofs
+
+pytestmark = pytest.mark.needs("kdump", "identity-to-dma")
 
 WISH = "pci=iommu_passthrough=00:04.0"
 SEED, NEW_SEED = 7000000, 8000000
 # All files of this initramfs but the kernel make the crash kernel's, which
 # runs on the processor that crashed.
 LOAD = """
-cd / && find . -xdev ! -name bzImage | cpio -o -H newc >/run/initramfs &&
-/lab/load-crash-kernel /lab/bzImage /run/initramfs \
+cd / && find . -xdev ! -name {image} | cpio -o -H newc >/run/initramfs &&
+/lab/load-crash-kernel /lab/{image} /run/initramfs \
     "$(sed 's/crashkernel=[^ ]* *//' /proc/cmdline) nr_cpus=1" &&
 rm /run/initramfs && cat /sys/kernel/kexec_crash_loaded
 """
@@ -21,19 +22,18 @@ PANIC = "dumptest"
 
 
 @pytest.fixture(scope="module")
-def crashed(kernel, logs):
+def crashed(boot, kernel, spec):
     """A machine in its crash kernel; the first one had translated the disk."""
-    spec = machinespec.spec()
     disks = [device for device in spec.devices if device.disk_mib]
-    with Machine(kernel, logs / "kdump.serial.log", devices=disks,
-                 programs=[kernel.image],
-                 boot=[WISH, "crashkernel=160M"]) as machine:
+    with boot("kdump", devices=disks, programs=[kernel.image],
+              boot=[WISH, "crashkernel=160M"]) as machine:
         assert proofs.type_and_source(machine, "disk0") == ("identity",
                                                             "parameter")
         assert proofs.set_type(machine, "disk0", "DMA") == 0
-        assert proofs.hardware_type(machine, "disk0") == "translated"
+        assert proofs.hardware_is(machine, "disk0", "translated")
         proofs.write_data(machine, "disk0", SEED)
-        assert machine.run(LOAD).splitlines()[-1] == "1"
+        assert machine.run(LOAD.replace(
+            "{image}", kernel.image.name)).splitlines()[-1] == "1"
         machine.expect_panic(PANIC)
         machine.crash(CRASH)
         yield machine
@@ -46,7 +46,7 @@ def test_crash_kernel_runs(crashed):
 
 
 def test_wish_is_ignored_and_said(crashed):
-    assert proofs.type_and_source(crashed, "disk0") == ("DMA-FQ", "default")
+    assert proofs.type_and_source(crashed, "disk0") == proofs.default(crashed)
     assert proofs.said_of(crashed, "disk0")[-1] == proofs.not_granted(
         crashed, "disk0",
         "a crashed kernel left translation enabled for 0000:00:04.0")

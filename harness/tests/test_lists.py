@@ -4,7 +4,6 @@
 import pytest
 
 from harness import machinespec, proofs
-from harness.machine import Machine
 
 # The kernel's buffer for the boot line; its last byte is the end.
 LINE = 2048
@@ -16,12 +15,11 @@ BAD = {
     "00:07.0x": "function is not a number from 0 to 7",
     "00:05.0/": "device is not a hexadecimal number from 0 to 1f",
 }
-PASSTHROUGH, DEFAULT = ("identity", "parameter"), ("DMA-FQ", "default")
+PASSTHROUGH = ("identity", "parameter")
 
 
-def whole_line(words):
+def whole_line(spec, words):
     """The boot line that a machine with these words gets."""
-    spec = machinespec.spec()
     return spec.boot_line([f"lab.agent={spec.agent}", *words])
 
 
@@ -30,7 +28,7 @@ def absent(number):
     return f"0000:{number >> 5:02x}:{number & 31:02x}.7"
 
 
-def filled(words, option, end, length):
+def filled(spec, words, option, end, length):
     """Words with one more, such that the line has some length.
 
     The last word is option, entries for absent devices, and end.
@@ -38,7 +36,8 @@ def filled(words, option, end, length):
     number = 0x40 << 5
     entries = absent(number)
     while True:
-        left = length - len(whole_line([*words, option + entries + end]))
+        left = length - len(whole_line(
+            spec, [*words, option + entries + end]))
         if left < len(absent(0)) + 1:
             break
         number += 1
@@ -48,9 +47,10 @@ def filled(words, option, end, length):
 
 
 def test_filled_is_exact():
+    spec = machinespec.spec()
     for length in range(LINE - 20, LINE + 20):
-        words = filled(["a"], "b=", ";00:04.0", length)
-        assert len(whole_line(words)) == length
+        words = filled(spec, ["a"], "b=", ";00:04.0", length)
+        assert len(whole_line(spec, words)) == length
         assert words[-1].endswith(";00:04.0")
 
 
@@ -61,21 +61,20 @@ def complaints(machine):
 
 
 @pytest.fixture(scope="module")
-def fitting(kernel, logs):
+def fitting(boot, spec):
     """The longest line that fits; its list ends before the line does."""
     words = ["pci=iommu_translated=00:05.0", "pci=iommu_passthrough=00:04.0"]
-    words = filled(words, "pci=iommu_passthrough=", ";00:07.0",
+    words = filled(spec, words, "pci=iommu_passthrough=", ";00:07.0",
                    LINE - 1 - len(" rw"))
-    line = whole_line([*words, "rw"])
+    line = whole_line(spec, [*words, "rw"])
     assert len(line) == LINE - 1
-    with Machine(kernel, logs / "lists-fitting.serial.log",
-                 boot=[*words, "rw"]) as machine:
+    with boot("lists-fitting", boot=[*words, "rw"]) as machine:
         assert machine.run("cat /proc/cmdline") == line
         yield machine
 
 
 @pytest.fixture(scope="module")
-def faulty(kernel, logs):
+def faulty(boot, spec):
     """All mistakes on one line, which is too long besides.
 
     What is left of the last entry, 00:05.0/00.0, is another one.
@@ -84,13 +83,12 @@ def faulty(kernel, logs):
              "pci=iommu_passthrough=" + ";".join(BAD) + ";00:07.0",
              "pci=iommu_translated=00:06.0;00:20.1",
              "pci=iommu_passthrough=00:06.0"]
-    words = filled(words, "pci=iommu_passthrough=", ";00:05.0/00.0",
+    words = filled(spec, words, "pci=iommu_passthrough=", ";00:05.0/00.0",
                    LINE - 1 + len("/00.0"))
-    with Machine(kernel, logs / "lists-faulty.serial.log",
-                 boot=words) as machine:
+    with boot("lists-faulty", boot=words) as machine:
         # What is parsed ends before the buffer does, what is shown does not.
         line = machine.run("cat /proc/cmdline")[:LINE - 1]
-        assert line == whole_line(words)[:LINE - 1]
+        assert line == whole_line(spec, words)[:LINE - 1]
         assert line.endswith(";00:05.0")
         yield machine
 
@@ -98,8 +96,9 @@ def faulty(kernel, logs):
 def test_longest_line_works_to_its_end(fitting):
     assert not complaints(fitting)
     assert proofs.type_and_source(fitting, "disk0") == PASSTHROUGH
-    assert proofs.type_and_source(fitting, "disk1") == ("DMA-FQ", "parameter")
-    assert proofs.type_and_source(fitting, "edu0") == DEFAULT
+    assert proofs.type_and_source(fitting, "disk1") == proofs.default(
+        fitting, "parameter")
+    assert proofs.type_and_source(fitting, "edu0") == proofs.default(fitting)
     assert proofs.type_and_source(fitting, "edu1") == PASSTHROUGH
 
 
@@ -132,10 +131,11 @@ def test_good_entries_work(faulty):
 
 def test_bad_entries_do_nothing(faulty):
     for name in ("disk1", "port1"):
-        assert proofs.type_and_source(faulty, name) == DEFAULT
+        assert proofs.type_and_source(faulty, name) == proofs.default(faulty)
 
 
 def test_translated_wins_over_passthrough(faulty):
-    assert proofs.type_and_source(faulty, "edu0") == ("DMA-FQ", "parameter")
-    assert proofs.said_of(faulty, "edu0") == [
-        proofs.granted(faulty, "edu0", "a translated")]
+    assert proofs.type_and_source(faulty, "edu0") == proofs.default(
+        faulty, "parameter")
+    assert proofs.says(faulty, "edu0",
+                       proofs.granted(faulty, "edu0", "a translated"))

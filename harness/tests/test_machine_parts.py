@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import (iommufd, machinespec, machinetests, selftests, shell,
-                     splats)
-from harness.machine import Machine
+from harness import (hardware, iommufd, machinespec, machinetests, selftests,
+                     shell, splats)
+from harness import kernel as kernels
 from harness.say import LabError
 
 REPORT = """<testsuites><testsuite>
@@ -34,6 +34,23 @@ ok 3 global.busy # SKIP no such group
 def test_unknown_machine_is_named():
     with pytest.raises(LabError, match="no machine is called zz"):
         machinespec.spec("zz")
+
+
+def test_every_machine_is_complete():
+    for spec in machinespec.specs():
+        assert spec.title and spec.arch in kernels.IMAGES
+        assert "(?P<address>" in spec.fault
+        # Somebody reads its tables, or there is a reason why nobody does.
+        assert (spec.tables in hardware.READERS) != ("tables" in spec.cannot)
+        assert all(spec.cannot.values())
+
+
+@pytest.mark.parametrize("words, expected", [
+    ("quiet -m 1G", ("vtd", ["quiet", "-m", "1G"])),
+    ("--machine amd quiet", ("amd", ["quiet"])),
+    ("-machine x --machine amd", ("amd", ["-machine", "x"]))])
+def test_shell_machine(words, expected):
+    assert shell.split_machine(words.split()) == expected
 
 
 def test_addresses_differ():
@@ -119,14 +136,13 @@ def test_case_that_got_worse_is_named(case, result, said):
     assert iommufd.worse(stock, found) == ([said] if said else [])
 
 
-def test_machine_that_does_not_boot(kernel, logs, tmp_path, monkeypatch):
+def test_machine_that_does_not_boot(boot, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    log = logs / "no-boot.serial.log"
-    machine = Machine(kernel, log, boot=["rdinit=/nothing",
-                                         "init=/nothing"])
+    machine = boot("no-boot", boot=["rdinit=/nothing", "init=/nothing"])
     with pytest.raises(LabError) as error:
         with machine:
             pass
     # What went wrong is in the message, nothing is left behind.
-    assert "Kernel panic" in str(error.value) and str(log) in str(error.value)
+    assert "Kernel panic" in str(error.value) and str(machine.log) in str(
+        error.value)
     assert not list(tmp_path.iterdir())

@@ -7,7 +7,6 @@ That one of two functions alone gets nothing is in test_wish_not_granted.py.
 import pytest
 
 from harness import machinespec, proofs
-from harness.machine import Machine
 
 WIDE = {"dma_mask": "0xffffffffffffffff"}
 
@@ -35,12 +34,12 @@ PASSTHROUGH = ["00:08.0", "00:0b.0", "00:0b.1", "00:0c.0", "00:0c.1",
 
 
 @pytest.fixture(scope="module")
-def cards(kernel, logs):
+def cards(boot):
     """A machine with all of these cards."""
-    boot = ["pci=iommu_passthrough=" + ";".join(PASSTHROUGH),
-            "pci=iommu_translated=00:0c.1"]
-    with Machine(kernel, logs / "multifunction.serial.log", devices=DEVICES,
-                 present=CHIPSET, boot=boot) as machine:
+    words = ["pci=iommu_passthrough=" + ";".join(PASSTHROUGH),
+             "pci=iommu_translated=00:0c.1"]
+    with boot("multifunction", devices=DEVICES, present=CHIPSET,
+              boot=words) as machine:
         yield machine
 
 
@@ -54,43 +53,44 @@ def test_both_functions_wish(cards):
     assert sorted(group.devices) == addresses(cards, "both0", "both1")
     assert (group.type, group.source) == ("identity", "parameter")
     for name in ("both0", "both1"):
-        assert proofs.hardware_type(cards, name) == "identity"
-        assert proofs.said_of(cards, name) == [proofs.granted(cards, name)]
+        assert proofs.hardware_is(cards, name, "identity")
+        assert proofs.says(cards, name, proofs.granted(cards, name))
 
 
 def test_translated_wins(cards):
     group = cards.group_of("mixed0")
     assert sorted(group.devices) == addresses(cards, "mixed0", "mixed1")
-    assert (group.type, group.source) == ("DMA-FQ", "parameter")
-    assert proofs.hardware_type(cards, "mixed0") == "translated"
-    assert proofs.said_of(cards, "mixed0") == [proofs.not_granted(
+    assert (group.type, group.source) == proofs.default(cards, "parameter")
+    assert proofs.hardware_is(cards, "mixed0", "translated")
+    assert proofs.says(cards, "mixed0", proofs.not_granted(
         cards, "mixed0",
-        "the group has a device to be translated, 0000:00:0c.1")]
-    assert proofs.said_of(cards, "mixed1") == [
-        proofs.granted(cards, "mixed1", "a translated")]
+        "the group has a device to be translated, 0000:00:0c.1"))
+    assert proofs.says(cards, "mixed1",
+                       proofs.granted(cards, "mixed1", "a translated"))
 
 
 def test_bridge_alone_keeps_the_default(cards):
     group = cards.group_of("port0")
     assert sorted(group.devices) == addresses(cards, "port0")
-    assert (group.type, group.source) == ("DMA-FQ", "default")
-    assert proofs.said_of(cards, "port0") == [
-        proofs.not_granted(cards, "port0", "the group has only bridges")]
+    assert (group.type, group.source) == proofs.default(cards)
+    assert proofs.says(cards, "port0", proofs.not_granted(
+        cards, "port0", "the group has only bridges"))
 
 
+@pytest.mark.needs("conventional")
 def test_bridge_has_no_say(cards):
     group = cards.group_of("behind")
     assert sorted(group.devices) == addresses(cards, "bridge", "behind")
     assert (group.type, group.source) == ("identity", "parameter")
-    assert proofs.said_of(cards, "behind") == [
-        proofs.granted(cards, "behind")]
+    assert proofs.says(cards, "behind", proofs.granted(cards, "behind"))
 
 
+@pytest.mark.needs("chipset")
 def test_lpc_bridge_is_a_device(cards):
     group = cards.group_of("lpc")
     assert sorted(group.devices) == addresses(cards, "lpc", "sata", "smbus")
-    assert (group.type, group.source) == ("DMA-FQ", "default")
+    assert (group.type, group.source) == proofs.default(cards)
     for name in ("sata", "smbus"):
-        assert proofs.said_of(cards, name) == [proofs.not_granted(
+        assert proofs.says(cards, name, proofs.not_granted(
             cards, name,
-            "the group has a device that does not wish it, 0000:00:1f.0")]
+            "the group has a device that does not wish it, 0000:00:1f.0"))

@@ -13,7 +13,7 @@ def test_named_disk_is_identity(named):
 
 def test_other_disk_has_the_default(named):
     group = named.group_of("disk1")
-    assert (group.type, group.source) == ("DMA-FQ", "default")
+    assert (group.type, group.source) == proofs.default(named)
 
 
 def test_granted_wish_is_said_once(named):
@@ -23,6 +23,7 @@ def test_granted_wish_is_said_once(named):
     assert named.serial().count(line) == 1
 
 
+@pytest.mark.needs("tables")
 def test_hardware_tables_agree(named):
     assert proofs.hardware_type(named, "disk0") == "identity"
     assert proofs.hardware_type(named, "disk1") == "translated"

@@ -3,8 +3,6 @@
 
 import pytest
 
-from harness.machine import Machine
-
 # The ACS control register as the kernel sets it with an IOMMU. A bit that an
 # option does not name is then as firmware left it, which is 0 here.
 USUAL = 0b11101
@@ -18,10 +16,9 @@ BOOT = [
 
 
 @pytest.fixture(scope="module")
-def tuned(kernel, logs):
+def tuned(boot):
     """Old strings name port1 and edu0, new ones both ports and both edu."""
-    with Machine(kernel, logs / "other-options.serial.log",
-                 boot=BOOT) as machine:
+    with boot("other-options", boot=BOOT) as machine:
         yield machine
 
 

@@ -3,14 +3,12 @@
 
 import pytest
 
-from harness.machine import Machine
-
 
 @pytest.fixture(scope="module")
-def rooted(kernel, logs):
+def rooted(boot):
     """A machine without an initramfs that boots from the named disk."""
-    with Machine(kernel, logs / "root-disk.serial.log", root_disk="disk0",
-                 boot=["pci=iommu_passthrough=0000:00:04.0"]) as machine:
+    with boot("root-disk", root_disk="disk0",
+              boot=["pci=iommu_passthrough=0000:00:04.0"]) as machine:
         yield machine
 
 
@@ -35,6 +33,6 @@ def test_identity_before_the_first_request(rooted):
                      if all(word in line for word in words)), None)
 
     granted = first("0000:00:04.0: Wish for", "domain granted")
-    driver = first("nvme")
+    driver = first("nvme", "pci function 0000:00:04.0")
     assert driver is not None
     assert granted is not None and granted < driver

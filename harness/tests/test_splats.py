@@ -3,7 +3,7 @@
 
 import pytest
 
-from harness import proofs, splats
+from harness import machinespec, proofs, splats
 
 GOOD = """\
 [    0.000000] Linux version 6.12.117
@@ -15,6 +15,27 @@ GOOD = """\
 FAULT = ("[    2.500000] DMAR: [DMA Write NO_PASID] Request device [00:06.0] "
          "fault addr 0x3456000 [fault reason 0x05] PTE Write access is not "
          "set\n")
+# One report of each machine's IOMMU, as runs have shown them, and what it is
+REPORTS = {
+    "vtd": (FAULT, ("00:06.0", 0x3456000)),
+    "vtd-scalable": (
+        "[   11.684182] DMAR: [DMA Write PASID 0x0] Request device [00:06.0] "
+        "fault addr 0x423d000 [fault reason 0x05] PTE Write access is not "
+        "set\n", ("00:06.0", 0x423d000)),
+    "amd": ("amdvi_translation_result devid: 00:06.0 gpa 0x44fd004 hpa 0x0\n",
+            ("00:06.0", 0x44fd000)),
+    "virtio": ("[   11.473868] virtio_iommu virtio0: page fault from EP 48 at "
+               "0x3b44004 []\n", ("00:06.0", 0x3b44000)),
+    "smmuv3": ("""\
+[    7.100000] arm-smmu-v3 9050000.smmuv3: event 0x10 received:
+[    7.100001] arm-smmu-v3 9050000.smmuv3: \t0x0000003000000010
+[    7.100002] arm-smmu-v3 9050000.smmuv3: \t0x0000020000000000
+[    7.100003] arm-smmu-v3 9050000.smmuv3: \t0x0000000043c6f004
+[    7.100004] arm-smmu-v3 9050000.smmuv3: \t0x0000000000000000
+""", ("00:06.0", 0x43c6f000)),
+}
+# The same device and address, not blocked
+FINE = "amdvi_translation_result devid: 00:06.0 gpa 0x44fd000 hpa 0x44fd000\n"
 BAD = [
     "WARNING: CPU: 0 PID: 1 at drivers/iommu/iommu.c:1 foo+0x1/0x2",
     "WARNING: possible circular locking dependency detected",
@@ -56,10 +77,16 @@ def test_one_splat_is_one_finding():
     assert len(splats.findings(log)) == 1
 
 
-def test_fault_must_be_declared():
-    assert len(splats.findings(GOOD + FAULT)) == 1
-    right = splats.Fault("00:06.0", 0x3456000)
-    assert not splats.findings(GOOD + FAULT, [right])
+@pytest.mark.parametrize("name", machinespec.names())
+def test_fault_must_be_declared(name):
+    report, fault = REPORTS[name]
+    found = splats.findings(GOOD + report + GOOD)
+    assert found == [report.rstrip("\n")]
+    assert not splats.findings(GOOD + report, [splats.Fault(*fault)])
+
+
+def test_transfer_that_is_not_blocked_is_no_fault():
+    assert not splats.findings(GOOD + FINE)
 
 
 @pytest.mark.parametrize("other", [("00:07.0", 0x3456000),
@@ -89,6 +116,7 @@ def test_planted_fault_is_found(plain):
     edu = proofs.Edu(plain, "edu0")
     victim = edu.victim_address
     edu.write(victim, 1)
-    plain.wait_for("fault addr")
+    plain.wait_for_fault("edu0", victim)
     found = plain.findings()
-    assert found and all(f"{victim:#x}" in excerpt for excerpt in found)
+    # The device's write may be reported as several, all to this page.
+    assert found and all(f"{victim >> 12:x}" in excerpt for excerpt in found)

@@ -3,9 +3,12 @@
 
 import re
 
+import pytest
+
 from harness import proofs, settings
 
 
+@pytest.mark.needs("reference")
 def test_groups_equal_the_stock_kernels(plain, request):
     version = re.match(r"\d+\.\d+\.\d+", plain.run("uname -r"))[0]
     reference = (settings.REFERENCE

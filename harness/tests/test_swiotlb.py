@@ -4,7 +4,8 @@
 import pytest
 
 from harness import machinespec, proofs
-from harness.machine import Machine
+
+pytestmark = pytest.mark.needs("low-memory")
 
 # What QEMU's edu can address unless it is told otherwise.
 BITS = 28
@@ -15,13 +16,12 @@ MEMORY = ["-machine", "max-ram-below-4g=256M", "-m", "512M"]
 
 
 @pytest.fixture(scope="module")
-def narrow(kernel, logs):
+def narrow(boot):
     """Two such devices, edu1 is named."""
     devices = [machinespec.Device("edu0", "edu", "00:06.0"),
                machinespec.Device("edu1", "edu", "00:07.0")]
-    with Machine(kernel, logs / "swiotlb.serial.log", devices=devices,
-                 boot=["pci=iommu_passthrough=00:07.0"],
-                 extra=MEMORY) as machine:
+    with boot("swiotlb", devices=devices, extra=MEMORY,
+              boot=["pci=iommu_passthrough=00:07.0"]) as machine:
         yield machine
 
 
@@ -43,7 +43,7 @@ def stream(machine, name, value):
 
 
 def test_translated_device_is_not_bounced(narrow):
-    assert narrow.group_of("edu0").type == "DMA-FQ"
+    assert narrow.group_of("edu0").type == narrow.spec.default_type
     assert stream(narrow, "edu0", 0x1111222233334444) == ([0, 0], [0, 0])
 
 

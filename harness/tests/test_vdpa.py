@@ -12,7 +12,8 @@ from collections import Counter
 import pytest
 
 from harness import machinespec, selftests
-from harness.machine import Machine
+
+pytestmark = pytest.mark.needs("vdpa")
 
 # The function from which vhost-vdpa has its domain.
 ALLOCATE = "iommu_user_domain_alloc"
@@ -80,12 +81,11 @@ class Trace:
 
 
 @pytest.fixture(name="vdpa", scope="module")
-def fixture_vdpa(kernel, logs):
+def fixture_vdpa(kernel, boot, spec):
     """A machine with the node of a vDPA device, and the probes."""
-    spec = machinespec.spec()
     built = selftests.build(kernel, [PROGRAM])
-    with Machine(kernel, logs / "vdpa.serial.log",
-                 devices=[*spec.devices, NET], programs=built) as machine:
+    with boot("vdpa", devices=[*spec.devices, NET],
+              programs=built) as machine:
         address = NET.full_address
         machine.run(f"echo vp-vdpa >/sys/bus/pci/devices/{address}/"
                     "driver_override && "

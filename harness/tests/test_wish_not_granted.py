@@ -3,8 +3,7 @@
 
 import pytest
 
-from harness import machinespec
-from harness.machine import Machine
+from harness import machinespec, proofs
 
 # One card with two functions and no ACS between them: one group.
 WIDE = {"dma_mask": "0xffffffffffffffff"}
@@ -16,20 +15,17 @@ CARD = [
 
 
 @pytest.fixture(scope="module")
-def carded(kernel, logs):
+def carded(boot, spec):
     """A machine with the card, one function named among other entries."""
-    spec = machinespec.spec()
-    with Machine(kernel, logs / "wish-not-granted.serial.log", spec=spec,
-                 devices=spec.devices + CARD,
-                 boot=["pci=iommu_passthrough=zz;00:04.0;00:0a.0"]
-                 ) as machine:
+    with boot("wish-not-granted", devices=spec.devices + CARD,
+              boot=["pci=iommu_passthrough=zz;00:04.0;00:0a.0"]) as machine:
         yield machine
 
 
 def test_group_of_two_keeps_the_default(carded):
     group = carded.group_of("card0")
     assert sorted(group.devices) == ["0000:00:0a.0", "0000:00:0a.1"]
-    assert (group.type, group.source) == ("DMA-FQ", "default")
+    assert (group.type, group.source) == proofs.default(carded)
 
 
 def test_refusal_names_who_holds_out(carded):
