@@ -18,8 +18,6 @@ PASID_TYPES = {1: "translated", 2: "translated", 3: "translated",
 
 # Where QEMU has the registers, and what is in them
 AMD_REGISTERS = 0xfed80000
-SMMU_REGISTERS = 0x09050000
-SMMU_TABLE, SMMU_TABLE_FORM = 0x80, 0x88
 
 
 def requester(address):
@@ -69,22 +67,4 @@ def amd(machine, address):
     return "identity" if allowed or not valid else "blocked"
 
 
-def smmuv3(machine, address):
-    """SMMUv3: the stream table entry, in a table of one or two levels."""
-    stream = requester(address)
-    form = memory(machine, SMMU_REGISTERS + SMMU_TABLE_FORM)
-    entry = bits(memory(machine, SMMU_REGISTERS + SMMU_TABLE), 51, 6) << 6
-    if bits(form, 17, 16):
-        split = bits(form, 10, 6)
-        level1 = memory(machine, entry + 8 * (stream >> split))
-        stream &= (1 << split) - 1
-        if not bits(level1, 4, 0) or stream >= 1 << bits(level1, 4, 0) - 1:
-            return "blocked"
-        entry = bits(level1, 51, 6) << 6
-    entry = memory(machine, entry + 64 * stream)
-    kinds = {0b100: "identity", 0b101: "translated", 0b110: "translated"}
-    return kinds.get(bits(entry, 3, 1), "blocked") if entry & 1 \
-        else "blocked"
-
-
-READERS = {"vtd": vtd, "amd": amd, "smmuv3": smmuv3}
+READERS = {"vtd": vtd, "amd": amd}

@@ -8,11 +8,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from . import foreign, hold, packages, settings, testmodule
+from . import hold, packages, settings, testmodule
 from .kernel import CROSS
 from .say import LabError, run_logged, log_path
 
 GUEST = settings.HARNESS / "guest"
+BUSYBOX = Path("/bin/busybox")
 SCRIPTS = ("init", "agent")
 PROGRAMS = ("add-vdpa-device", "load-crash-kernel")
 KEPT = 8
@@ -24,7 +25,7 @@ def _inputs(kernel, programs):
     total = hashlib.sha256(Path(__file__).read_bytes())
     total.update(kernel.arch.encode())
     paths = [GUEST / name for name in SCRIPTS]
-    paths += [foreign.OWN["x86_64"], foreign.busybox(kernel.arch)]
+    paths.append(BUSYBOX)
     paths += [GUEST / f"{name}.c" for name in PROGRAMS]
     paths += [*testmodule.sources(), kernel.build / "Module.symvers",
               kernel.build / ".config",
@@ -40,10 +41,9 @@ def _fill(root, kernel, programs):
     """Put all files in an empty folder."""
     for name in FOLDERS:
         (root / name).mkdir()
-    shutil.copy(foreign.busybox(kernel.arch), root / "bin/busybox")
-    # Only this machine's own can be asked; Debian configures all the same.
-    applets = subprocess.run([foreign.OWN["x86_64"], "--list"], check=True,
-                             text=True, capture_output=True).stdout.split()
+    shutil.copy(BUSYBOX, root / "bin/busybox")
+    applets = subprocess.run([BUSYBOX, "--list"], check=True, text=True,
+                             capture_output=True).stdout.split()
     for name in applets:
         if name != "busybox":
             (root / "bin" / name).symlink_to("busybox")

@@ -26,13 +26,6 @@ REPORTS = {
             ("00:06.0", 0x44fd000)),
     "virtio": ("[   11.473868] virtio_iommu virtio0: page fault from EP 48 at "
                "0x3b44004 []\n", ("00:06.0", 0x3b44000)),
-    "smmuv3": ("""\
-[    7.100000] arm-smmu-v3 9050000.smmuv3: event 0x10 received:
-[    7.100001] arm-smmu-v3 9050000.smmuv3: \t0x0000003000000010
-[    7.100002] arm-smmu-v3 9050000.smmuv3: \t0x0000020000000000
-[    7.100003] arm-smmu-v3 9050000.smmuv3: \t0x0000000043c6f004
-[    7.100004] arm-smmu-v3 9050000.smmuv3: \t0x0000000000000000
-""", ("00:06.0", 0x43c6f000)),
 }
 # The same device and address, not blocked
 FINE = "amdvi_translation_result devid: 00:06.0 gpa 0x44fd000 hpa 0x44fd000\n"
