@@ -53,6 +53,11 @@ def _write(known):
     part.rename(RECORD)
 
 
+def has_passed(part):
+    """Whether some check has passed with this state of a part."""
+    return any(each["state"] == part for each in recorded().values())
+
+
 def stale(states):
     """One line for each {check: state} that has not passed in that state."""
     now = state()
