@@ -87,8 +87,10 @@ def fixture_vdpa(kernel, boot, spec):
     with boot("vdpa", devices=[*spec.devices, NET],
               programs=built) as machine:
         address = NET.full_address
-        machine.run(f"echo vp-vdpa >/sys/bus/pci/devices/{address}/"
-                    "driver_override && "
+        device = f"/sys/bus/pci/devices/{address}"
+        machine.run(f"[ ! -e {device}/driver ] || "
+                    f"echo {address} >{device}/driver/unbind; "
+                    f"echo vp-vdpa >{device}/driver_override && "
                     f"echo {address} >/sys/bus/pci/drivers_probe && "
                     f"/lab/add-vdpa-device lab0 pci {address} && "
                     f"[ -c {NODE} ]")
@@ -135,6 +137,6 @@ def test_what_is_mapped_is_unmapped(trace):
 
 def test_group_has_its_default_domain_again(vdpa, trace):
     assert trace.events
-    assert vdpa.group_of("net0").type == "DMA-FQ"
-    vdpa.run(f"echo {NET.full_address} >/sys/bus/pci/drivers/vp_vdpa/unbind "
+    assert vdpa.group_of("net0").type == vdpa.spec.default_type
+    vdpa.run(f"echo {NET.full_address} >/sys/bus/pci/drivers/vp-vdpa/unbind "
              f"&& ! [ -e {NODE} ]")
