@@ -364,6 +364,12 @@ static const struct vtd_pair {
 	{ S12, 1, PLAIN, S12, true },
 	{ S12_57, 1, PLAIN, S12_57, true },
 	/* Levels and width */
+	/* One IOMMU in legacy mode, the other in scalable mode */
+	{ S12, 0, PLAIN, L48, true },
+	{ S12, 1, PLAIN, L48, false },
+	{ L48, 0, PLAIN, S12, true },
+	{ L48, 0, PLAIN, S1, false },
+
 	{ L39, 0, PLAIN, L48, true },
 	{ L48, 0, PLAIN, L39, false },
 	{ L39, 0, PLAIN, L48_ONLY, false },
@@ -834,6 +840,9 @@ static int vtd_test_init(struct kunit *test)
 	vtd_saved_sm = intel_iommu_sm;
 	vtd_saved_superpage = intel_iommu_superpage;
 	vtd_saved_sanity = intel_iommu_ecap_sanity;
+	/* The tests switch modes, which real IOMMUs would follow */
+	if (intel_iommu_enabled)
+		kunit_skip(test, "VT-d is in use on this machine");
 	/* Both stages, unless a test says otherwise */
 	intel_iommu_ecap_sanity = vtd_ecap(&vtd_hw[S12]);
 	return 0;
