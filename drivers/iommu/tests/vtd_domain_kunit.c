@@ -363,13 +363,12 @@ static const struct vtd_pair {
 	{ S12, 0, PLAIN, S12, true },
 	{ S12, 1, PLAIN, S12, true },
 	{ S12_57, 1, PLAIN, S12_57, true },
-	/* Levels and width */
 	/* One IOMMU in legacy mode, the other in scalable mode */
 	{ S12, 0, PLAIN, L48, true },
 	{ S12, 1, PLAIN, L48, false },
 	{ L48, 0, PLAIN, S12, true },
 	{ L48, 0, PLAIN, S1, false },
-
+	/* Levels and width */
 	{ L39, 0, PLAIN, L48, true },
 	{ L48, 0, PLAIN, L39, false },
 	{ L39, 0, PLAIN, L48_ONLY, false },
