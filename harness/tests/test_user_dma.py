@@ -18,7 +18,11 @@ PROGRAM = "user_dma"
 VARIANTS = ("type1", "iommufd", "iommufd_hwpt")
 # How many accesses of each test are blocked
 TESTS = {"unmapped": 2, "two_devices": 2, "two_spaces": 1, "killed": 1,
-         "unplugged": 0}
+         "unplugged": 0, "replace_fails": 1, "first_fails": 1}
+# What a container cannot do
+IOMMUFD = ("replace_fails", "first_fails")
+CASES = [(variant, test) for variant in VARIANTS for test in TESTS
+         if variant != "type1" or test not in IOMMUFD]
 CARDS = ("card0", "card1")
 WIDE = {"dma_mask": "0xffffffffffffffff"}
 NUMBERS = itertools.count()
@@ -98,8 +102,7 @@ def finish(machine):
     return int(status), machine.run("cat /run/text")
 
 
-@pytest.mark.parametrize("test", TESTS)
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant, test", CASES)
 def test_program(machine, variant, test):
     before = state(machine)
     begin = say(machine, f"{variant} {test} begins")

@@ -12,6 +12,10 @@
  * first two that there are. They are bound to vfio-pci, and at the end to the
  * driver that they had before.
  *
+ * Where the kernel can make allocations fail, see
+ * Documentation/fault-injection/fault-injection.rst, those of an attach do, one
+ * after the other. The settings of that are given back at the end as well.
+ *
  * With USER_DMA_UNPLUG set, the test "unplugged" says that it waits, and
  * somebody else has to unplug the first device, for good.
  *
@@ -46,6 +50,7 @@
 
 #define PCI_DEVICES	"/sys/bus/pci/devices"
 #define PCI_DRIVERS	"/sys/bus/pci/drivers"
+#define DEBUGFS		"/sys/kernel/debug"
 
 #define EDU_VENDOR	0x1234
 #define EDU_DEVICE	0x11e8
@@ -110,12 +115,43 @@ struct edu {
 	const struct device *device;
 	int fd;
 	int group_fd;
+	__u32 dev_id;
 	__u64 registers;
 	__u64 config;
 };
 
+struct setting {
+	const char *path;
+	const char *value;
+	bool optional;
+	/* What it had before, to be given back; empty if it is not there */
+	char before[NAME_SIZE];
+};
+
 static struct device devices[2];
 static unsigned int nr_devices;
+
+/* The kernel counts down from here, so that it can be seen what failed */
+#define FAULTS		"1000000"
+#define SLAB_FAULTS	DEBUGFS "/failslab/times"
+#define PAGE_FAULTS	DEBUGFS "/fail_page_alloc/times"
+
+/*
+ * Any allocation can fail, and without a word in the log. Where iommufd has
+ * faults of its own, they count as well for what is the nth.
+ */
+static struct setting fault_settings[] = {
+	{ DEBUGFS "/failslab/ignore-gfp-wait", "N" },
+	{ SLAB_FAULTS, FAULTS },
+	{ DEBUGFS "/failslab/verbose", "0" },
+	{ DEBUGFS "/fail_page_alloc/ignore-gfp-wait", "N" },
+	{ DEBUGFS "/fail_page_alloc/ignore-gfp-highmem", "N" },
+	{ DEBUGFS "/fail_page_alloc/min-order", "0" },
+	{ PAGE_FAULTS, FAULTS },
+	{ DEBUGFS "/fail_page_alloc/verbose", "0" },
+	{ DEBUGFS "/fail_iommufd/times", "-1", true },
+	{ DEBUGFS "/fail_iommufd/verbose", "0", true },
+};
 
 /* sysfs */
 
@@ -326,11 +362,123 @@ static bool bind_to_vfio(const struct device *device)
 	return !strcmp(driver, "vfio-pci");
 }
 
+/* Allocations that fail */
+
+/* Remember how the kernel makes allocations fail before the first test */
+static void remember_faults(void)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(fault_settings); i++) {
+		struct setting *setting = &fault_settings[i];
+
+		if (read_line(setting->path, setting->before))
+			setting->before[0] = '\0';
+	}
+}
+
+/* Called once, however the tests end */
+static void give_back_faults(void)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(fault_settings); i++) {
+		struct setting *setting = &fault_settings[i];
+
+		if (setting->before[0] &&
+		    write_line(setting->path, setting->before))
+			ksft_print_msg("%s is not %s again: %m\n",
+				       setting->path, setting->before);
+	}
+}
+
+/*
+ * Opens the file that says which allocation of this thread is to fail. Returns
+ * why not, or NULL.
+ */
+static const char *open_faults(enum interface interface, int *faults)
+{
+	if (interface == TYPE1)
+		return "a container has no attach of its own";
+	/* A copy to user space that fails would detach the device */
+	if (!access(DEBUGFS "/fail_usercopy", F_OK))
+		return "in this kernel not only allocations would fail";
+	for (unsigned int i = 0; i < ARRAY_SIZE(fault_settings); i++) {
+		struct setting *setting = &fault_settings[i];
+
+		if (!setting->before[0] && setting->optional)
+			continue;
+		if (!setting->before[0] ||
+		    write_line(setting->path, setting->value))
+			return "this kernel cannot make allocations fail";
+	}
+	*faults = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
+	return *faults < 0 ? "no file fail-nth" : NULL;
+}
+
+/* The nth allocation from now on fails; 0 is none */
+static int set_fault(int faults, unsigned int nth)
+{
+	char line[NAME_SIZE];
+	int len = snprintf(line, sizeof(line), "%u", nth);
+
+	return pwrite(faults, line, len, 0) == len ? 0 : -errno;
+}
+
+/* How many more allocations there are up to the one that fails */
+static int get_fault(int faults, unsigned int *nth)
+{
+	char line[NAME_SIZE];
+	ssize_t len = pread(faults, line, sizeof(line) - 1, 0);
+
+	if (len <= 0)
+		return -EIO;
+	line[len] = '\0';
+	*nth = strtoul(line, NULL, 10);
+	return 0;
+}
+
+/* How many allocations have failed since open_faults(), or a negative errno */
+static int failed_allocations(void)
+{
+	static const char * const paths[] = { SLAB_FAULTS, PAGE_FAULTS };
+	char line[NAME_SIZE];
+	int failed = 0;
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(paths); i++) {
+		if (read_line(paths[i], line))
+			return -errno;
+		failed += atoi(FAULTS) - atoi(line);
+	}
+	return failed;
+}
+
 /* Address spaces; functions return 0 or a negative errno */
+
+static int space_alloc_ioas(struct space *space)
+{
+	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+
+	if (ioctl(space->fd, IOMMU_IOAS_ALLOC, &alloc))
+		return -errno;
+	space->ioas_id = alloc.out_ioas_id;
+	space->pt_id = alloc.out_ioas_id;
+	return 0;
+}
+
+static int space_alloc_hwpt(struct space *space, __u32 dev_id)
+{
+	struct iommu_hwpt_alloc alloc = {
+		.size = sizeof(alloc),
+		.dev_id = dev_id,
+		.pt_id = space->ioas_id,
+	};
+
+	if (ioctl(space->fd, IOMMU_HWPT_ALLOC, &alloc))
+		return -errno;
+	space->pt_id = alloc.out_hwpt_id;
+	return 0;
+}
 
 static int space_open(struct space *space, enum interface interface)
 {
-	struct iommu_ioas_alloc alloc = { .size = sizeof(alloc) };
+	int ret;
 
 	*space = (struct space){ .interface = interface };
 	space->fd = open(interface == TYPE1 ? "/dev/vfio/vfio" : "/dev/iommu",
@@ -340,15 +488,10 @@ static int space_open(struct space *space, enum interface interface)
 	if (interface == TYPE1)
 		return 0;
 
-	if (ioctl(space->fd, IOMMU_IOAS_ALLOC, &alloc)) {
-		int error = -errno;
-
+	ret = space_alloc_ioas(space);
+	if (ret)
 		close(space->fd);
-		return error;
-	}
-	space->ioas_id = alloc.out_ioas_id;
-	space->pt_id = alloc.out_ioas_id;
-	return 0;
+	return ret;
 }
 
 static void space_close(struct space *space)
@@ -434,16 +577,59 @@ static int edu_open_type1(struct edu *edu, struct space *space)
 	return edu->fd < 0 ? -errno : 0;
 }
 
+/* Returns 0 or a negative errno also when the device leaves another domain */
+static int edu_attach(struct edu *edu, const struct space *space)
+{
+	struct vfio_device_attach_iommufd_pt attach = {
+		.argsz = sizeof(attach),
+		.pt_id = space->pt_id,
+	};
+
+	if (ioctl(edu->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach))
+		return -errno;
+	return 0;
+}
+
+static int edu_detach(struct edu *edu)
+{
+	struct vfio_device_detach_iommufd_pt detach = {
+		.argsz = sizeof(detach),
+	};
+
+	if (ioctl(edu->fd, VFIO_DEVICE_DETACH_IOMMUFD_PT, &detach))
+		return -errno;
+	return 0;
+}
+
+/*
+ * Attach while the nth allocation fails, if there are so many. Returns how that
+ * ended; reached is whether there were.
+ */
+static int edu_attach_short(struct edu *edu, const struct space *space,
+			    int faults, unsigned int nth, bool *reached)
+{
+	unsigned int left;
+	int attached, ret;
+
+	ret = set_fault(faults, nth);
+	if (ret)
+		return ret;
+	attached = edu_attach(edu, space);
+	ret = get_fault(faults, &left) ?: set_fault(faults, 0);
+	if (ret)
+		return ret;
+	*reached = !left;
+	return attached;
+}
+
 static int edu_open_cdev(struct edu *edu, struct space *space)
 {
 	struct vfio_device_bind_iommufd bind = {
 		.argsz = sizeof(bind),
 		.iommufd = space->fd,
 	};
-	struct vfio_device_attach_iommufd_pt attach = {
-		.argsz = sizeof(attach),
-	};
 	char path[PATH_MAX], name[NAME_SIZE];
+	int ret;
 
 	device_path(path, edu->device->address, "vfio-dev");
 	if (!only_entry(path, name))
@@ -454,24 +640,15 @@ static int edu_open_cdev(struct edu *edu, struct space *space)
 		return -errno;
 	if (ioctl(edu->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind))
 		return -errno;
+	edu->dev_id = bind.out_devid;
 
 	if (space->interface == HWPT && !space->has_device) {
-		struct iommu_hwpt_alloc alloc = {
-			.size = sizeof(alloc),
-			.dev_id = bind.out_devid,
-			.pt_id = space->ioas_id,
-		};
-
-		if (ioctl(space->fd, IOMMU_HWPT_ALLOC, &alloc))
-			return -errno;
-		space->pt_id = alloc.out_hwpt_id;
+		ret = space_alloc_hwpt(space, edu->dev_id);
+		if (ret)
+			return ret;
 	}
 	space->has_device = true;
-
-	attach.pt_id = space->pt_id;
-	if (ioctl(edu->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach))
-		return -errno;
-	return 0;
+	return edu_attach(edu, space);
 }
 
 static int edu_region(struct edu *edu, unsigned int index, __u64 *offset)
@@ -814,6 +991,118 @@ TEST_F_TIMEOUT(user_dma, two_spaces, SECONDS)
 	space_close(&other);
 }
 
+/* An attach that fails in the middle leaves the device where it was */
+TEST_F_TIMEOUT(user_dma, replace_fails, SECONDS)
+{
+	struct edu *edu = &self->edu[0];
+	struct space other = self->space;
+	int faults, error, before, harmless = 0;
+	bool seen_blocked = false;
+	bool reached = true;
+	const char *reason;
+	unsigned int nth;
+
+	reason = open_faults(variant->interface, &faults);
+	if (reason)
+		SKIP(return, "%s", reason);
+
+	ASSERT_EQ(0, space_alloc_ioas(&other));
+	if (variant->interface == HWPT)
+		ASSERT_EQ(0, space_alloc_hwpt(&other, edu->dev_id));
+	MAP(&self->space, 0, 0);
+	MAP(&self->space, 1, 1);
+	MAP(&other, 2, 0);
+	MAP(&other, 3, 1);
+	MAP(&other, 4, 2);
+
+	for (nth = 1; reached; nth++) {
+		before = failed_allocations();
+		error = edu_attach_short(edu, &other, faults, nth, &reached);
+		if (!error) {
+			if (!reached)
+				break;
+			/* It can do without that memory */
+			harmless += failed_allocations() - before;
+			ASSERT_EQ(0, edu_attach(edu, &self->space));
+			continue;
+		}
+		ASSERT_TRUE(reached);
+		if (failed_allocations() > before)
+			EXPECT_EQ(-ENOMEM, error);
+
+		fill(self->page[0], 10 + nth);
+		ASSERT_EQ(0, edu_copy(edu, iova_of(0), iova_of(1)));
+		ASSERT_TRUE(arrived(self->page[1], 10 + nth, 1)) {
+			TH_LOG("after fault %u", nth);
+		}
+		ASSERT_TRUE(unchanged(self->page[3], 3));
+		if (!seen_blocked) {
+			seen_blocked = true;
+			ASSERT_EQ(0, edu_write_blocked(edu, iova_of(2)));
+			EXPECT_TRUE(unchanged(self->page[4], 4));
+		}
+	}
+	ksft_print_msg("%d allocations of a replacing attach failed one by one, %d of them did no harm\n",
+		       failed_allocations(), harmless);
+	EXPECT_LT(harmless, failed_allocations());
+
+	/* With all the memory that it wants the device has gone over */
+	ASSERT_EQ(0, edu_copy(edu, iova_of(0), iova_of(1)));
+	EXPECT_TRUE(arrived(self->page[3], 2, 3));
+	ASSERT_EQ(0, edu_write(edu, iova_of(2), SIZE));
+	EXPECT_TRUE(arrived(self->page[4], 2, 4));
+	close(faults);
+}
+
+/* A device that nothing was attached to can be attached after a failure */
+TEST_F_TIMEOUT(user_dma, first_fails, SECONDS)
+{
+	struct edu *edu = &self->edu[0];
+	int faults, error, before, harmless = 0;
+	bool seen_blocked = false;
+	bool reached = true;
+	const char *reason;
+	unsigned int nth;
+
+	reason = open_faults(variant->interface, &faults);
+	if (reason)
+		SKIP(return, "%s", reason);
+
+	MAP(&self->space, 0, 0);
+	MAP(&self->space, 1, 1);
+
+	for (nth = 1; reached; nth++) {
+		before = failed_allocations();
+		ASSERT_EQ(0, edu_detach(edu));
+		error = edu_attach_short(edu, &self->space, faults, nth,
+					 &reached);
+		if (error) {
+			ASSERT_TRUE(reached);
+			if (failed_allocations() > before)
+				EXPECT_EQ(-ENOMEM, error);
+			if (!seen_blocked) {
+				seen_blocked = true;
+				ASSERT_EQ(0, edu_write_blocked(edu,
+							       iova_of(1)));
+				EXPECT_TRUE(unchanged(self->page[1], 1));
+			}
+			ASSERT_EQ(0, edu_attach(edu, &self->space));
+		} else {
+			harmless += failed_allocations() - before;
+		}
+
+		fill(self->page[0], 10 + nth);
+		ASSERT_EQ(0, edu_copy(edu, iova_of(0), iova_of(1)));
+		ASSERT_TRUE(arrived(self->page[1], 10 + nth, 1)) {
+			TH_LOG("after fault %u", nth);
+		}
+	}
+	ksft_print_msg("%d allocations of a first attach failed one by one, %d of them did no harm\n",
+		       failed_allocations(), harmless);
+	EXPECT_LT(harmless, failed_allocations());
+	close(faults);
+}
+
 /* What the process of the test "killed" does until it is killed */
 static int be_killed(enum interface interface, __u32 * const page[],
 		     int ready)
@@ -968,7 +1257,9 @@ int main(int argc, char **argv)
 {
 	find_devices();
 	remember_drivers();
+	remember_faults();
 	/* Here and not in a teardown, which a test that is killed has not */
 	atexit(give_back_drivers);
+	atexit(give_back_faults);
 	return test_harness_run(argc, argv);
 }
