@@ -16,6 +16,8 @@ PLAN = re.compile(r"^1\.\.(\d+)", re.MULTILINE)
 # Only a program that hangs takes that long.
 PROGRAM_SECONDS = 900
 RESULT = re.compile(r"^\s*(not )?ok \d+ ?-? ?(.*)$")
+# What a program has counted
+FIGURE = re.compile(r"^# (\d+ .*)$")
 BLOCKED = re.compile(r"^# (\S+) must not reach (0x[0-9a-f]+)$", re.MULTILINE)
 # A test of harness/tests/ runs these, and looks at what they leave behind.
 ELSEWHERE = ("user_dma", "vdpa_domain")
@@ -56,9 +58,12 @@ def _build(kernel, names, options):
 
 
 def parse(name, text):
-    """Counts from TAP; failed cases are named."""
+    """Counts from TAP; failed cases are named, figures are shown."""
     counts = Counts("selftests")
     for line in text.splitlines():
+        figure = FIGURE.match(line)
+        if figure:
+            say(f"  {name}: {figure[1]}")
         result = RESULT.match(line)
         if not result:
             continue

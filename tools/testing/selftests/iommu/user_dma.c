@@ -1042,7 +1042,7 @@ TEST_F_TIMEOUT(user_dma, replace_fails, SECONDS)
 			EXPECT_TRUE(unchanged(self->page[4], 4));
 		}
 	}
-	ksft_print_msg("%d allocations of a replacing attach failed one by one, %d of them did no harm\n",
+	ksft_print_msg("%d allocations of a replacing attach failed one by one, %d harmless\n",
 		       failed_allocations(), harmless);
 	EXPECT_LT(harmless, failed_allocations());
 
@@ -1097,7 +1097,7 @@ TEST_F_TIMEOUT(user_dma, first_fails, SECONDS)
 			TH_LOG("after fault %u", nth);
 		}
 	}
-	ksft_print_msg("%d allocations of a first attach failed one by one, %d of them did no harm\n",
+	ksft_print_msg("%d allocations of a first attach failed one by one, %d harmless\n",
 		       failed_allocations(), harmless);
 	EXPECT_LT(harmless, failed_allocations());
 	close(faults);
