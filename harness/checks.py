@@ -26,12 +26,15 @@ ARCH = "x86_64"
 # Folders whose .c files a kernel build compiles.
 COMPILED = ("arch/x86/", "block/", "drivers/", "fs/", "init/", "kernel/",
             "lib/", "mm/", "net/", "security/")
-# New in --all, and not run on a whole series yet: a default run does not ask
-# for a record of these.
-NOT_SEEN_YET = ("touched objects", longresults.IOMMUFD)
+# Not run on the whole of the present series yet: a default run does not ask for
+# a record of these. To be taken out one by one as --all has run them.
+NOT_SEEN_YET = ("touched objects", "second 6.12.y", longresults.KASAN,
+                longresults.GROUPS, longresults.IOMMUFD)
 # What no build of the test kernel reads.
 NOT_BUILT = (".", ":!Documentation", ":!MAINTAINERS", ":!tools/testing",
              ":!drivers/iommu/tests")
+# Of VT-d's registers and the kernel's own comments.
+KNOWN_WORDS = "nd,pass-thru,statics"
 WITHOUT_SPDX = ("README.md", "LICENSE", "MAINTAINERS", ".gitignore")
 WITHOUT_SPDX_ENDS = (".json", ".patch", ".txt", ".config", ".toml",
                      ".kunitconfig", ".gitignore", ".md")
@@ -301,7 +304,8 @@ def quick_checks(folder):
     listed.append(Check("flake8", lambda: printed(
         ["flake8", *python_files(names)], settings.ROOT)))
     listed.append(Check("codespell", lambda: printed(
-        ["codespell", *codespell_files(names)], settings.ROOT)))
+        ["codespell", "-L", KNOWN_WORDS, *codespell_files(names)],
+        settings.ROOT)))
     listed += [Check(f"kernel-doc {name}",
                      lambda name=name: kernel_doc(folder, name))
                for name in code(ours)]
