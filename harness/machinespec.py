@@ -92,6 +92,7 @@ class Spec:
     tables: str = ""
     trace: list = field(default_factory=list)
     joins_at_bind: bool = False
+    only_in_all: bool = False
     cannot: dict = field(default_factory=dict)
 
     def qemu_options(self, devices, images, accel="tcg"):
@@ -119,6 +120,14 @@ def _data():
 def names():
     """The names of all machines, in the order of the file."""
     return list(_data()["machine"])
+
+
+def chosen(machine=None, everything=False):
+    """The names of the machines of a run: one, all, or all that are quick."""
+    if machine:
+        return [machine]
+    return [name for name in names()
+            if everything or not spec(name).only_in_all]
 
 
 def spec(name=DEFAULT):

@@ -110,7 +110,7 @@ def run(expression=None, everything=False, machine=None):
     """
     if names_no_test(expression):
         return Counts("machines")
-    chosen = [machine] if machine else machinespec.names()
+    chosen = machinespec.chosen(machine, everything)
     logs = run_logs("machines")
     counts = pytest(built(machinespec.specs(chosen)), logs, expression,
                     machines=chosen, more=["--long"] * everything)

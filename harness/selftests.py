@@ -120,8 +120,7 @@ def run_on(spec, names, folder):
 
 
 def run(expression=None, everything=False, machine=None):
-    """The suite on every machine, or on one; everything adds nothing."""
-    del everything
+    """The suite on the machines of the run."""
     counts = Counts("selftests")
     names = [name for name in programs()
              if not expression or expression in f"selftests {name}"]
@@ -129,6 +128,6 @@ def run(expression=None, everything=False, machine=None):
         return counts
     packages.need("build", "machine")
     folder = run_logs("selftests")
-    for spec in machinespec.specs([machine] if machine else None):
+    for spec in machinespec.specs(machinespec.chosen(machine, everything)):
         counts.add(run_on(spec, names, folder))
     return counts
