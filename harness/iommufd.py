@@ -83,7 +83,7 @@ def follow(machine, name):
 
 def results(kernel, log):
     """{"program case": result} of a kernel; a splat is an error."""
-    packages.need("build", "machine")
+    packages.need("build", "machine", "machine-x86_64")
     built = selftests.build(kernel, PROGRAMS, compiler_options(kernel.tree))
     found = {}
     with Machine(kernel, log, programs=built, boot=HUGE_PAGES,

@@ -149,7 +149,7 @@ def run_flavour(folder, name, symbols, expression):
 def run(expression=None, everything=False):
     """The suite for ./lab test; with everything, under KASAN as well."""
     counts = Counts("kunit")
-    packages.need("build", "machine")
+    packages.need("build", "machine", f"machine-{ARCH}")
     folder = trees.tree()
     if not (folder / SUITES / ".kunitconfig").is_file():
         say(f"kunit: there is no {SUITES}/.kunitconfig")
