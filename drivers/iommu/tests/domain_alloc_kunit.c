@@ -11,6 +11,7 @@
 #include <uapi/linux/iommufd.h>
 
 #include "../dma-iommu.h"
+#include "../iommu-priv.h"
 #include "mock_iommu.h"
 
 #define NEST_PARENT	IOMMU_HWPT_ALLOC_NEST_PARENT
@@ -31,6 +32,7 @@
  * @cookies: so many domains from now on have a DMA cookie before the core
  *	gives them one, which it cannot then
  * @own: the driver sets the fields that the core sets otherwise
+ * @direct: the device has a region that has to be mapped, which cannot be
  */
 static struct driver_calls {
 	unsigned int paging;
@@ -44,6 +46,7 @@ static struct driver_calls {
 	int identity_error;
 	unsigned int cookies;
 	bool own;
+	bool direct;
 } calls;
 
 static int static_attach_dev(struct iommu_domain *domain, struct device *dev)
@@ -60,6 +63,45 @@ static const struct iommu_domain_ops own_domain_ops = {
 	.attach_dev = static_attach_dev,
 	.free = own_free,
 };
+
+static int map_nothing(struct iommu_domain *domain, unsigned long iova,
+		       phys_addr_t paddr, size_t pgsize, size_t pgcount,
+		       int prot, gfp_t gfp, size_t *mapped)
+{
+	return -ENOMEM;
+}
+
+static size_t unmap_nothing(struct iommu_domain *domain, unsigned long iova,
+			    size_t pgsize, size_t pgcount,
+			    struct iommu_iotlb_gather *gather)
+{
+	return 0;
+}
+
+static phys_addr_t nothing_mapped(struct iommu_domain *domain, dma_addr_t iova)
+{
+	return 0;
+}
+
+static const struct iommu_domain_ops full_domain_ops = {
+	.attach_dev = static_attach_dev,
+	.map_pages = map_nothing,
+	.unmap_pages = unmap_nothing,
+	.iova_to_phys = nothing_mapped,
+	.free = own_free,
+};
+
+static void direct_regions(struct device *dev, struct list_head *regions)
+{
+	struct iommu_resv_region *region;
+
+	if (!calls.direct)
+		return;
+	region = iommu_alloc_resv_region(SZ_1M, SZ_4K, IOMMU_READ,
+					 IOMMU_RESV_DIRECT, GFP_KERNEL);
+	if (region)
+		list_add_tail(&region->list, regions);
+}
 
 static const struct iommu_domain_ops static_domain_ops = {
 	.attach_dev = static_attach_dev,
@@ -538,6 +580,34 @@ static void test_static_blocked_domain(struct kunit *test)
 	expect_calls(test, 0, 0, 0);
 }
 
+/* It may use neither the domain that is freed nor the one that it refuses */
+static void test_blocked_when_it_cannot_go_back(struct kunit *test)
+{
+	struct mock_iommu *mock = mock_iommu_create(test);
+	struct iommu_domain *before;
+	struct mock_device *mdev;
+
+	record_calls(mock, true);
+	mock->ops.blocked_domain = &static_blocked;
+	mock->ops.get_resv_regions = direct_regions;
+	mock->ops.default_domain_ops = &full_domain_ops;
+	mock_iommu_register(test, mock);
+	mdev = add_device(test, mock, 0);
+	KUNIT_ASSERT_EQ(test, mock_group_write(mdev, "type", "identity"), 8);
+	before = mdev->attached;
+
+	calls.direct = true;
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "DMA"), -ENOMEM);
+	expect_home(test, mdev);
+	KUNIT_EXPECT_PTR_EQ(test, mdev->attached, before);
+
+	mdev->refuses = before;
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "DMA"), -ENOMEM);
+	KUNIT_EXPECT_PTR_EQ(test, mdev->attached, &static_blocked);
+	KUNIT_EXPECT_PTR_EQ(test, default_domain(mdev), before);
+	KUNIT_EXPECT_EQ(test, mock->live_domains, 1);
+}
+
 /* The identity domain that depends on the instance is its own op's, only */
 static void test_identity_op(struct kunit *test)
 {
@@ -732,6 +802,14 @@ static void test_two_drivers(struct kunit *test)
 				iommu_attach_group(domain,
 						   other->dev.iommu_group),
 				-EINVAL);
+		KUNIT_EXPECT_EQ(test,
+				iommu_group_replace_domain(other->dev.iommu_group,
+							   domain),
+				-EINVAL);
+		KUNIT_EXPECT_EQ(test,
+				iommu_replace_group_handle(other->dev.iommu_group,
+							   domain, NULL),
+				-EINVAL);
 		/* Its driver was not even asked */
 		KUNIT_EXPECT_EQ(test, other->attaches, before);
 		expect_home(test, other);
@@ -760,6 +838,7 @@ static struct kunit_case domain_alloc_cases[] = {
 	KUNIT_CASE_PARAM(test_owned_attach_fails, user_op_gen_params),
 	KUNIT_CASE_PARAM(test_blocking_is_empty_domain, user_op_gen_params),
 	KUNIT_CASE(test_static_blocked_domain),
+	KUNIT_CASE(test_blocked_when_it_cannot_go_back),
 	KUNIT_CASE(test_identity_op),
 	KUNIT_CASE(test_static_identity_domain),
 	KUNIT_CASE(test_identity_refused),
@@ -771,7 +850,7 @@ static struct kunit_case domain_alloc_cases[] = {
 };
 
 static struct kunit_suite domain_alloc_suite = {
-	.name = "iommu_domain_alloc",
+	.name = "iommu_alloc_domain",
 	.init = domain_alloc_init,
 	.test_cases = domain_alloc_cases,
 };

@@ -169,6 +169,14 @@ TEST_F(vdpa_domain, refuses_what_is_mapped)
 	EXPECT_EQ(0, unmap(self->fd, IOVA, self->size));
 }
 
+TEST_F(vdpa_domain, refuses_what_is_no_range)
+{
+	EXPECT_EQ(EINVAL, map(self->fd, IOVA, 0, self->buffer,
+			      VHOST_ACCESS_RW));
+	EXPECT_EQ(EFAULT, map(self->fd, -self->page, 2 * self->page,
+			      self->buffer, VHOST_ACCESS_RW));
+}
+
 /* The range is the aperture of the domain */
 TEST_F(vdpa_domain, refuses_what_is_out_of_range)
 {
@@ -176,19 +184,14 @@ TEST_F(vdpa_domain, refuses_what_is_out_of_range)
 
 	ASSERT_EQ(0, ioctl(self->fd, VHOST_VDPA_GET_IOVA_RANGE, &range));
 	ASSERT_LT(range.first, range.last);
-	EXPECT_EQ(EINVAL, map(self->fd, IOVA, 0, self->buffer,
-			      VHOST_ACCESS_RW));
-	EXPECT_EQ(EFAULT, map(self->fd, -self->page, 2 * self->page,
+	if (range.last == ULLONG_MAX)
+		SKIP(return, "no address is beyond the aperture here");
+	EXPECT_EQ(EFAULT, map(self->fd, range.last + 1, self->page,
 			      self->buffer, VHOST_ACCESS_RW));
-	if (range.last < ULLONG_MAX) {
-		EXPECT_EQ(EFAULT, map(self->fd, range.last + 1, self->page,
-				      self->buffer, VHOST_ACCESS_RW));
-		EXPECT_EQ(EFAULT, map(self->fd, range.last + 1 - self->page,
-				      2 * self->page, self->buffer,
-				      VHOST_ACCESS_RW));
-		EXPECT_EQ(0, map(self->fd, range.last + 1 - self->page,
-				 self->page, self->buffer, VHOST_ACCESS_RW));
-	}
+	EXPECT_EQ(EFAULT, map(self->fd, range.last + 1 - self->page,
+			      2 * self->page, self->buffer, VHOST_ACCESS_RW));
+	EXPECT_EQ(0, map(self->fd, range.last + 1 - self->page, self->page,
+			 self->buffer, VHOST_ACCESS_RW));
 }
 
 /* Half of what is to be mapped is not there: nothing of it stays */
