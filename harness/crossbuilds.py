@@ -56,9 +56,9 @@ class Configuration:
 
 
 CONFIGURATIONS = (
-    Configuration("x86-64 allmodconfig with IOMMUFD=m",
-                  wanted=("CONFIG_IOMMUFD=m",)),
     # With KUnit built in, or our suites would be in none of these.
+    Configuration("x86-64 allmodconfig with IOMMUFD=m",
+                  wanted=("CONFIG_IOMMUFD=m", "CONFIG_KUNIT=y")),
     Configuration("arm64 allmodconfig", "arm64", ("CONFIG_KUNIT=y",)),
     Configuration("arm allmodconfig", "arm"),
     # Left alone, allmodconfig takes a server processor, which has its own

@@ -18,6 +18,11 @@ PASID_TYPES = {1: "translated", 2: "translated", 3: "translated",
 
 # Where QEMU has the registers, and what is in them
 AMD_REGISTERS = 0xfed80000
+SMMU_REGISTERS = 0x09050000
+SMMU_TABLE, SMMU_TABLE_FORM = 0x80, 0x88
+# A stream table entry's lowest bits: its type, and that it is valid
+STREAM_TYPES = {0b1001: "identity", 0b1011: "translated",
+                0b1101: "translated", 0b1111: "translated"}
 
 
 def requester(address):
@@ -32,12 +37,22 @@ def bits(value, high, low):
     return value >> low & (1 << high - low + 1) - 1
 
 
+def _words(machine, address, number):
+    """Words of 32 bits, all in one access."""
+    text = machine.qmp.command("human-monitor-command", **{
+        "command-line": f"xp /{number}wx {address:#x}"})
+    return [int(word, 16) for word in text.split(":")[1].split()]
+
+
 def memory(machine, address):
     """64 bits of the guest's memory, or of its registers."""
-    text = machine.qmp.command("human-monitor-command", **{
-        "command-line": f"xp /2wx {address:#x}"})
-    low, high = (int(word, 16) for word in text.split(":")[1].split())
+    low, high = _words(machine, address, 2)
     return high << 32 | low
+
+
+def register(machine, address):
+    """A register of 32 bits, which may be read only so."""
+    return _words(machine, address, 1)[0]
 
 
 def vtd(machine, address):
@@ -67,4 +82,22 @@ def amd(machine, address):
     return "identity" if allowed or not valid else "blocked"
 
 
-READERS = {"vtd": vtd, "amd": amd}
+def smmuv3(machine, address):
+    """SMMUv3: the stream table entry, in a table of one or two levels."""
+    stream = requester(address)
+    form = register(machine, SMMU_REGISTERS + SMMU_TABLE_FORM)
+    table = bits(memory(machine, SMMU_REGISTERS + SMMU_TABLE), 51, 6) << 6
+    if bits(form, 17, 16):
+        split = bits(form, 10, 6)
+        level1 = memory(machine, table + 8 * (stream >> split))
+        stream &= (1 << split) - 1
+        # How many entries there are, as a power of two and one more
+        span = bits(level1, 4, 0)
+        if not span or stream >> span - 1:
+            return "blocked"
+        table = bits(level1, 51, 6) << 6
+    entry = memory(machine, table + 64 * stream)
+    return STREAM_TYPES.get(bits(entry, 3, 0), "blocked")
+
+
+READERS = {"vtd": vtd, "amd": amd, "smmuv3": smmuv3}

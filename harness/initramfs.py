@@ -8,12 +8,11 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from . import hold, packages, settings, testmodule
+from . import foreign, hold, packages, settings, testmodule
 from .kernel import CROSS
 from .say import LabError, run_logged, log_path
 
 GUEST = settings.HARNESS / "guest"
-BUSYBOX = Path("/bin/busybox")
 SCRIPTS = ("init", "agent")
 PROGRAMS = ("add-vdpa-device", "load-crash-kernel")
 KEPT = 8
@@ -25,7 +24,7 @@ def _inputs(kernel, programs):
     total = hashlib.sha256(Path(__file__).read_bytes())
     total.update(kernel.arch.encode())
     paths = [GUEST / name for name in SCRIPTS]
-    paths.append(BUSYBOX)
+    paths += [foreign.OWN["x86_64"], foreign.busybox(kernel.arch)]
     paths += [GUEST / f"{name}.c" for name in PROGRAMS]
     paths += [*testmodule.sources(), kernel.build / "Module.symvers",
               kernel.build / ".config",
@@ -41,9 +40,10 @@ def _fill(root, kernel, programs):
     """Put all files in an empty folder."""
     for name in FOLDERS:
         (root / name).mkdir()
-    shutil.copy(BUSYBOX, root / "bin/busybox")
-    applets = subprocess.run([BUSYBOX, "--list"], check=True, text=True,
-                             capture_output=True).stdout.split()
+    shutil.copy(foreign.busybox(kernel.arch), root / "bin/busybox")
+    # Only this machine's own can be asked; Debian configures all the same.
+    applets = subprocess.run([foreign.OWN["x86_64"], "--list"], check=True,
+                             text=True, capture_output=True).stdout.split()
     for name in applets:
         if name != "busybox":
             (root / "bin" / name).symlink_to("busybox")
@@ -105,18 +105,19 @@ def root_disk(kernel, image, mib):
 
     The kernel finds it by root_option() without an initramfs.
     """
-    start = 1 << 20
     with open(image, "wb") as disk:
-        disk.write(_partition_table(start, (mib << 20) - start))
+        disk.write(partition_table(START, (mib << 20) - START))
         disk.truncate(mib << 20)
     run_logged(["mke2fs", "-q", "-t", "ext4", "-F", "-d", guest_root(kernel),
-                "-E", f"offset={start},root_owner=0:0", image,
+                "-E", f"offset={START},root_owner=0:0", image,
                 f"{mib - 1}M"], log_path("machine/root-disk"),
                "making the root filesystem")
 
 
 DISK_SIGNATURE = 0x6c616231
 SECTOR = 512
+# Where the first partition begins, in bytes
+START = 1 << 20
 
 
 def root_option():
@@ -124,7 +125,7 @@ def root_option():
     return [f"root=PARTUUID={DISK_SIGNATURE:08x}-01", "rootwait", "rw"]
 
 
-def _partition_table(start, size):
+def partition_table(start, size):
     """A DOS partition table with one Linux partition."""
     entry = bytes([0, 0, 0, 0, 0x83, 0, 0, 0])
     entry += (start // SECTOR).to_bytes(4, "little")

@@ -15,9 +15,11 @@ DEFAULT = "vtd"
 FEATURES = {
     "tables": "the IOMMU's tables can be read",
     "acpi": "firmware is ACPI, to which a table can be added",
+    "aperture-end": "addresses that no domain has",
     "boot-bus": "a device that is behind a port at boot can do DMA",
     "chipset": "a q35's functions on 00:1f",
     "conventional": "a device behind a bridge to conventional PCI has a group",
+    "debian-root": "a disk with Debian, which is tried on one machine",
     "hotplug": "devices come and go while it runs",
     "identity-to-dma": "a disk works after a change from identity",
     "kdump": "a crash kernel finds translation enabled, and can go on",
@@ -25,6 +27,7 @@ FEATURES = {
     "reference": "the stock kernel's groups are in harness/reference",
     "sriov": "virtual functions",
     "user-dma": "user space can drive devices, and what is blocked is said",
+    "vtd-options": "an IOMMU that QEMU's options of VT-d are for",
     "vdpa": "a virtio device that is behind the IOMMU",
 }
 
@@ -91,7 +94,10 @@ class Spec:
     fault: str
     tables: str = ""
     trace: list = field(default_factory=list)
+    trace_fault: str = ""
     joins_at_bind: bool = False
+    silent_without_domain: bool = False
+    slots_by_hand: bool = False
     only_in_all: bool = False
     cannot: dict = field(default_factory=dict)
 

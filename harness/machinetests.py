@@ -61,12 +61,15 @@ def pytest(images, logs, expression=None, tests=TESTS, machines=(),
 def count(report):
     """Counts from pytest's XML report; every failure is shown.
 
-    A test that passed and then broke the splat rule has an entry of its own
-    in the report, an error; it is one failed test.
+    So is what a test has counted. One that passed and then broke the splat
+    rule has an entry of its own in the report, an error; it is one failed
+    test.
     """
     results = {}
     for case in xml.parse(report).iter("testcase"):
         name = f"{case.get('classname')}::{case.get('name')}"
+        for figure in case.iter("property"):
+            say(f"  {case.get('name')}: {figure.get('value')}")
         bad = [entry for entry in case if entry.tag in ("failure", "error")]
         if bad:
             say(f"FAILED {name}")

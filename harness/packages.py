@@ -25,6 +25,7 @@ SETS = {
     "cross": ("gcc-aarch64-linux-gnu", "gcc-arm-linux-gnueabihf",
               "gcc-powerpc64-linux-gnu",
               f"linux-config-{settings.BASE_SERIES}"),
+    "debian-root": ("e2fsprogs", "genext2fs", "mmdebstrap"),
     "documents": ("perl", "python3-sphinx"),
 }
 

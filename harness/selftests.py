@@ -80,6 +80,12 @@ def parse(name, text):
     return counts
 
 
+def figures(text):
+    """What a program has counted, a line each."""
+    return [found[1] for line in text.splitlines()
+            if (found := FIGURE.match(line))]
+
+
 def announced(text):
     """The faults that a program says that it causes, in order."""
     return [splats.Fault(device.removeprefix("0000:"),

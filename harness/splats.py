@@ -71,7 +71,20 @@ class Panic:
 def patterns():
     """How the IOMMU drivers of all machines report a blocked transfer."""
     return [re.compile(".*" + text, re.MULTILINE)
-            for text in sorted({spec.fault for spec in machinespec.specs()})]
+            for text in sorted({text for spec in machinespec.specs()
+                                for text in (spec.fault, spec.trace_fault)
+                                if text})]
+
+
+@functools.lru_cache(maxsize=None)
+def _heads():
+    """The first lines of those reports that have several."""
+    return [re.compile(spec.fault.split(r"\n")[0])
+            for spec in machinespec.specs() if r"\n" in spec.fault]
+
+
+def _is_head(line):
+    return any(head.search(line) for head in _heads())
 
 
 def _device(found):
@@ -110,10 +123,20 @@ def faults(log):
             if (fault := fault_at(lines, number))]
 
 
+def without_open_report(log):
+    """A log up to a report at its end of which not all lines are there."""
+    lines = log.splitlines(keepends=True)
+    for number in range(max(0, len(lines) - FAULT_LINES), len(lines)):
+        if _is_head(lines[number]) and not faults("".join(lines[number:])):
+            return "".join(lines[:number])
+    return log
+
+
 def findings(log, declared=()):
     """Excerpts of a log that break the rule.
 
-    What is declared, faults and panics, does not.
+    What is declared, faults and panics, does not. A report with a line of
+    somebody else between its own cannot be read, and breaks it.
     """
     lines = log.splitlines()
     panics = [each for each in declared if isinstance(each, Panic)]
@@ -125,8 +148,8 @@ def findings(log, declared=()):
             offends = fault[0] not in declared
         else:
             # One splat has several such lines; it is one finding.
-            offends = number > quiet_until and any(
-                pattern.match(line) for pattern in SPLATS) \
+            offends = number > quiet_until and (_is_head(line) or any(
+                pattern.match(line) for pattern in SPLATS)) \
                 and not any(panic.is_in(line) for panic in panics)
             if offends:
                 quiet_until = number + CONTEXT_LINES

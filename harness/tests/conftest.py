@@ -25,7 +25,7 @@ def pytest_addoption(parser):
                      default=settings.LOGS / "pytest",
                      help="where the serial logs go")
     parser.addoption("--long", action="store_true",
-                     help="repeat for longer what can be repeated")
+                     help="also what takes long, and repeat what can be")
     parser.addoption("--regenerate", action="store_true",
                      help="write the reference data from this kernel")
 
@@ -35,6 +35,7 @@ def pytest_configure(config):
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.addinivalue_line("markers", "needs(feature): of the machine, see "
                             "machinespec.FEATURES")
+    config.addinivalue_line("markers", "long: runs only with --long")
 
 
 def pytest_generate_tests(metafunc):
@@ -45,8 +46,11 @@ def pytest_generate_tests(metafunc):
                              indirect=True, scope="session")
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
     """A test that a machine cannot run is skipped for the machine's reason."""
+    if not config.getoption("--long"):
+        items[:] = [item for item in items
+                    if not item.get_closest_marker("long")]
     for item in items:
         params = getattr(item, "callspec", None) and item.callspec.params
         if not params or "spec" not in params:

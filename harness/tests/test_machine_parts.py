@@ -2,6 +2,7 @@
 """The parts around a machine, without a kernel where that is possible."""
 
 import shlex
+import subprocess
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from harness import (hardware, iommufd, machinespec, machinetests, selftests,
                      shell, splats)
 from harness import kernel as kernels
+from harness.machine import SLOT_OFF, SLOT_ON, SLOT_SCRIPT
 from harness.say import LabError
 
 REPORT = """<testsuites><testsuite>
@@ -43,6 +45,50 @@ def test_every_machine_is_complete():
         # Somebody reads its tables, or there is a reason why nobody does.
         assert (spec.tables in hardware.READERS) != ("tables" in spec.cannot)
         assert all(spec.cannot.values())
+
+
+# SMMUv3's registers and two tables, of one and of two levels
+LINEAR, TWO_LEVELS = {0x09050088: 4}, {0x09050088: 1 << 16 | 8 << 6 | 16}
+BYPASS, STAGE_1, ABORT, INVALID = 0b1001, 0b1011, 0b0001, 0b1010
+
+
+def with_memory(words):
+    """A machine of which only the memory is there."""
+    def command(name, **arguments):
+        what, size, address = arguments["command-line"].split()
+        assert (name, what) == ("human-monitor-command", "xp")
+        number, value = int(size[1:-2]), words.get(int(address, 16), 0)
+        # As QEMU has it, a read of 64 bits does not see this register.
+        if number == 2 and int(address, 16) == 0x09050088:
+            value = 0
+        shown = [f"0x{value >> 32 * at & 0xffffffff:08x}"
+                 for at in range(number)]
+        return f"{address}: {' '.join(shown)}\r\n"
+    return SimpleNamespace(qmp=SimpleNamespace(command=command))
+
+
+@pytest.mark.parametrize("words, expected", [
+    ({**LINEAR, 0x4000_0000 + 64 * 0x20: BYPASS}, "identity"),
+    ({**LINEAR, 0x4000_0000 + 64 * 0x20: STAGE_1}, "translated"),
+    ({**LINEAR, 0x4000_0000 + 64 * 0x20: ABORT}, "blocked"),
+    ({**LINEAR, 0x4000_0000 + 64 * 0x20: INVALID}, "blocked"),
+    ({**TWO_LEVELS, 0x4000_0000: 0x5000_0009,
+      0x5000_0000 + 64 * 0x20: BYPASS}, "identity"),
+    ({**TWO_LEVELS, 0x4000_0000: 0x5000_0007,
+      0x5000_0000 + 64 * 0x20: BYPASS}, "identity"),
+    # The second level ends at entry 0x1f, or is not there.
+    ({**TWO_LEVELS, 0x4000_0000: 0x5000_0006,
+      0x5000_0000 + 64 * 0x20: BYPASS}, "blocked"),
+    ({**TWO_LEVELS, 0x4000_0000: 0}, "blocked")])
+def test_stream_table_is_read(words, expected):
+    words = {0x09050080: 1 << 62 | 0x4000_0000, **words}
+    assert hardware.smmuv3(with_memory(words), "00:04.0") == expected
+
+
+def test_stream_table_has_a_second_level_for_each_bus():
+    machine = with_memory({0x09050080: 0x4000_0000, **TWO_LEVELS,
+                           0x4000_0008: 0x6000_0009, 0x6000_0000: STAGE_1})
+    assert hardware.smmuv3(machine, "01:00.0") == "translated"
 
 
 @pytest.mark.parametrize("words, expected", [
@@ -134,6 +180,25 @@ def test_case_that_got_worse_is_named(case, result, said):
     if result is None:
         del found[case]
     assert iommufd.worse(stock, found) == ([said] if said else [])
+
+
+@pytest.mark.parametrize("script, control, told", [
+    (SLOT_ON, 0x0100, "rescan"),
+    (SLOT_OFF, 0x0700, "devices/port/0000/remove")], ids=["on", "off"])
+def test_slot_is_served(tmp_path, script, control, told):
+    port, card = tmp_path / "devices/port", tmp_path / "devices/port/0000"
+    card.mkdir(parents=True)
+    space = bytearray(range(256))
+    # Three capabilities, of which the last is PCI Express
+    space[0x34:0x35], space[0x40:0x42] = b"\x40", b"\x01\x60"
+    space[0x60:0x62], space[0x50:0x52] = b"\x05\x50", b"\x10\x00"
+    (port / "config").write_bytes(space)
+    (card / "remove").touch()
+    script = (SLOT_SCRIPT + script).replace("/sys/bus/pci", str(tmp_path))
+    subprocess.run(["busybox", "sh", "-c", f"port=port{script}"], check=True)
+    space[0x68:0x6a] = control.to_bytes(2, "little")
+    assert (port / "config").read_bytes() == space
+    assert (tmp_path / told).read_text() == "1\n"
 
 
 def test_machine_that_does_not_boot(boot, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import series, settings, tree
+from harness import checks, series, settings, tree
 from harness.git import changes, environment, git, git_bytes
 
 
@@ -86,3 +86,11 @@ def test_apply_without_git(folder, tmp_path):
     for path in paths_of(folder):
         want = git_bytes(folder, "cat-file", "blob", f"HEAD:{path}")
         assert Path(theirs, path).read_bytes() == want, path
+
+
+@pytest.mark.parametrize("removed", checks.REMOVED)
+def test_removed_is_found_where_it_is(folder, removed):
+    """The check would see it: the base has it all."""
+    assert checks.left_of_removed(folder, tree.BASE, [removed])
+    assert not checks.left_of_removed(folder, "HEAD", [removed])
+    assert checks.left_of_removed(folder, tree.BASE, [("(", ["*.c"])])

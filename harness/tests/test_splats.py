@@ -26,7 +26,17 @@ REPORTS = {
             ("00:06.0", 0x44fd000)),
     "virtio": ("[   11.473868] virtio_iommu virtio0: page fault from EP 48 at "
                "0x3b44004 []\n", ("00:06.0", 0x3b44000)),
+    "smmuv3": ("""\
+[    4.747647] arm-smmu-v3 9050000.smmuv3: event 0x10 received:
+[    4.747936] arm-smmu-v3 9050000.smmuv3: \t0x0000003000000010
+[    4.748104] arm-smmu-v3 9050000.smmuv3: \t0x0000000000000000
+[    4.748258] arm-smmu-v3 9050000.smmuv3: \t0x000000004403e004
+[    4.748443] arm-smmu-v3 9050000.smmuv3: \t0x0000000000000000
+""", ("00:06.0", 0x4403e000)),
 }
+# What no driver reports
+ABORT = ("smmuv3_translate_abort smmuv3-iommu-memory-region-48-3 sid=0x30 "
+         "abort on iova:0x4001004 is_write=0\n")
 # The same device and address, not blocked
 FINE = "amdvi_translation_result devid: 00:06.0 gpa 0x44fd000 hpa 0x44fd000\n"
 BAD = [
@@ -76,6 +86,30 @@ def test_fault_must_be_declared(name):
     found = splats.findings(GOOD + report + GOOD)
     assert found == [report.rstrip("\n")]
     assert not splats.findings(GOOD + report, [splats.Fault(*fault)])
+
+
+def test_report_is_waited_for_until_it_is_whole():
+    report, _ = REPORTS["smmuv3"]
+    lines = report.splitlines(keepends=True)
+    for number in range(1, len(lines)):
+        begun = GOOD + "".join(lines[:number])
+        assert splats.without_open_report(begun) == GOOD
+        # Nothing more of it came.
+        assert splats.findings(begun)
+    for log in (GOOD, GOOD + report, GOOD + report + GOOD):
+        assert splats.without_open_report(log) == log
+
+
+def test_report_that_cannot_be_read_is_found():
+    report, fault = REPORTS["smmuv3"]
+    lines = report.splitlines(keepends=True)
+    log = "".join([GOOD, *lines[:2], "[ 1.0] another\n", *lines[2:]])
+    assert splats.findings(log, [splats.Fault(*fault)])
+
+
+def test_abort_must_be_declared():
+    assert splats.findings(GOOD + ABORT) == [ABORT.rstrip("\n")]
+    assert not splats.findings(ABORT, [splats.Fault("00:06.0", 0x4001000)])
 
 
 def test_transfer_that_is_not_blocked_is_no_fault():
