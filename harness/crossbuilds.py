@@ -200,21 +200,40 @@ def _tools(arch):
     return gcc.strip(), output_of(["sparse", "--version"]).strip()
 
 
-def _state(commit, configuration, wanted):
+def _state(commit, configuration):
     packed = packages.installed([f"linux-config-{settings.BASE_SERIES}"]) \
         if configuration.packed else None
     return repr((commit, configuration.fragment(), configuration.arch,
-                 packed, wanted, _tools(configuration.arch)))
+                 packed, _tools(configuration.arch)))
+
+
+def kept(path, state):
+    """What earlier builds in the same state have found."""
+    if path.is_file():
+        old = json.loads(path.read_text())
+        if old["state"] == state:
+            return old
+    return {"state": state, "asked": [], "built": [], "failed": [],
+            "warnings": []}
+
+
+def merged(old, found):
+    """What is known of a commit after some more of its objects are built."""
+    return {"state": old["state"],
+            **{key: sorted({*old[key], *found[key]}) for key in found}}
 
 
 def _built(folder, at, commit, configuration, wanted):
-    """Build the wanted objects of one commit; what became of them."""
-    kept = settings.BUILD / "crossbuilds" / f"{configuration.out}-{at}.json"
-    state = _state(commit, configuration, wanted)
-    if kept.is_file():
-        old = json.loads(kept.read_text())
-        if old["state"] == state:
-            return old
+    """Build the wanted objects of one commit; what became of them.
+
+    Of a commit that was built before, the stock kernel's above all, only
+    objects that nobody has asked for yet are built.
+    """
+    known = settings.BUILD / "crossbuilds" / f"{configuration.out}-{at}.json"
+    old = kept(known, _state(commit, configuration))
+    wanted = sorted({*wanted} - {*old["asked"]})
+    if not wanted:
+        return old
     clone = clones.work_tree_at("cross", folder, commit)
     out = clone / configuration.out
     log = log_of(configuration, at)
@@ -231,15 +250,16 @@ def _built(folder, at, commit, configuration, wanted):
     nm = f"{kernel.CROSS[configuration.arch]}nm"
     symbols = {each: output_of([nm, out / each]).splitlines()
                for each in there}
-    found = {"state": state, "built": there,
+    found = {"asked": wanted, "built": there,
              "failed": [each for each in sorted(kinds)
                         if each not in there],
              "warnings": [*normalised(lines, clone),
                           *unexported(symbols, kinds)]}
-    kept.parent.mkdir(exist_ok=True)
-    part = kept.with_suffix(".part")
+    found = merged(old, found)
+    known.parent.mkdir(exist_ok=True)
+    part = known.with_suffix(".part")
     part.write_text(json.dumps(found, indent=1))
-    part.rename(kept)
+    part.rename(known)
     return found
 
 

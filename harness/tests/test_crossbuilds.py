@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Which objects a configuration builds, and what is new in them."""
 
+import json
 import subprocess
 
 import pytest
@@ -124,3 +125,18 @@ def test_list_command_names_no_make_of_ours(small):
             crossbuilds.LIST, "obj=drivers", "lab-list")],
         cwd=small / "out", check=True, capture_output=True, text=True)
     assert done.stdout == "d drivers/one\nd drivers/two\n"
+
+
+def test_objects_are_added_to_what_is_known_of_a_commit(tmp_path):
+    """Objects of another state of the kernel are not."""
+    kept = tmp_path / "kept.json"
+    first = {"asked": ["a.o", "b.o"], "built": ["a.o"], "failed": ["b.o"],
+             "warnings": ["b.c: error: gone"]}
+    second = {"asked": ["c.o"], "built": ["c.o"], "failed": [],
+              "warnings": ["c.c: warning: old"]}
+    kept.write_text(json.dumps({"state": "stock", **first}))
+    known = crossbuilds.merged(crossbuilds.kept(kept, "stock"), second)
+    assert known == {"state": "stock", "asked": ["a.o", "b.o", "c.o"],
+                     "built": ["a.o", "c.o"], "failed": ["b.o"],
+                     "warnings": ["b.c: error: gone", "c.c: warning: old"]}
+    assert not crossbuilds.kept(kept, "another")["asked"]
