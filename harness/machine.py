@@ -35,19 +35,6 @@ for group in *; do
 done
 """
 
-# Any device may be given to pci-stub, which does nothing with it.
-JOIN_SCRIPT = """
-stub=/sys/bus/pci/drivers/pci-stub
-for device in /sys/bus/pci/devices/*; do
-    [ -e $device/iommu_group ] || [ -e $device/driver ] && continue
-    address=${device##*/}
-    echo pci-stub >$device/driver_override
-    echo $address >$stub/bind
-    echo $address >$stub/unbind
-    echo >$device/driver_override
-done
-"""
-
 # What pciehp does: power for a port's slot, and a look at what is in it. The
 # port's registers are in its PCI Express capability, which is number 16.
 SLOT_SCRIPT = """
@@ -166,7 +153,6 @@ class Machine:
             self._agent.wait_until_ready(BOOT_SECONDS)
         except LabError as error:
             raise self._error(f"the machine did not boot: {error}") from error
-        self.join()
 
     def _kernel_options(self):
         words = [f"lab.agent={self.spec.agent}", *self._boot]
@@ -252,16 +238,6 @@ class Machine:
         except LabError as error:
             raise self._error(f"no crash kernel came up: {error}") from error
 
-    # Joining
-
-    def join(self):
-        """Let devices without a driver join their groups.
-
-        Where they join only when a driver is bound, one is for a moment.
-        """
-        if self.spec.joins_at_bind:
-            self.run(JOIN_SCRIPT)
-
     # Hot-plug
 
     def plug(self, *devices):
@@ -292,7 +268,6 @@ class Machine:
         self.run("for i in $(seq 300); do "
                  f"[ -e /sys/bus/pci/devices/{address}/resource0 ] && exit; "
                  "sleep 0.2; done; exit 1")
-        self.join()
 
     def unplug(self, name, *others):
         """Unplug a card, of which name and others are all functions."""

@@ -95,7 +95,6 @@ class Spec:
     tables: str = ""
     trace: list = field(default_factory=list)
     trace_fault: str = ""
-    joins_at_bind: bool = False
     silent_without_domain: bool = False
     slots_by_hand: bool = False
     only_in_all: bool = False

@@ -121,15 +121,8 @@ def said_of(machine, name):
 
 
 def says(machine, name, *lines):
-    """Whether the log has these lines about a device's wish, and no others.
-
-    Where devices join one by one, a group is decided on more than once, and
-    the last of the lines count.
-    """
-    said = said_of(machine, name)
-    if machine.spec.joins_at_bind:
-        said = said[-len(lines):]
-    return said == list(lines)
+    """Whether the log has these lines about a device's wish, and no others."""
+    return said_of(machine, name) == list(lines)
 
 
 def granted(machine, name, kind="an identity"):

@@ -28,7 +28,6 @@ def test_virtual_functions(boot, entry, named):
         machine.run(
             f"cd /sys/bus/pci/devices/{PHYSICAL.full_address} && "
             "echo 0 >sriov_drivers_autoprobe && echo 2 >sriov_numvfs")
-        machine.join()
         for name in ("pf", "vf0", "vf1"):
             wished = name in named
             assert proofs.type_and_source(machine, name) == (
