@@ -604,7 +604,7 @@ static void test_boot_requirements_contradict(struct kunit *test)
 	expect_identity(test, second, "driver\n");
 }
 
-/* What must be translated and must not be gets no domain, and no driver */
+/* What must be translated and must not be is blocked, and gets no driver */
 static void test_boot_untrusted_against_driver(struct kunit *test)
 {
 	struct mock_iommu *mock = create_translating(test);
@@ -613,10 +613,11 @@ static void test_boot_untrusted_against_driver(struct kunit *test)
 	mdev->untrusted = true;
 	mdev->def_type = IDENTITY;
 	mock_device_add(test, mdev);
-	KUNIT_EXPECT_EQ(test, mock_iommu_try_register(mock), -EINVAL);
-	KUNIT_EXPECT_NULL(test, mdev->attached);
+	mock_iommu_register(test, mock);
+	KUNIT_ASSERT_NOT_NULL(test, mdev->attached);
+	KUNIT_EXPECT_EQ(test, mdev->attached->type, IOMMU_DOMAIN_UNMANAGED);
 	KUNIT_EXPECT_EQ(test, iommu_device_use_default_domain(&mdev->dev),
-			-EPROBE_DEFER);
+			-EACCES);
 }
 
 /* A device of a group refuses: the ones before it go with it */
@@ -662,9 +663,9 @@ static void test_hotplug(struct kunit *test)
 }
 
 /*
- * Neither the wish's domain nor the one instead of it can be had. The group has
- * none, and no driver can do DMA through it, but the next device to join gives
- * it one.
+ * Neither the wish's domain nor the one instead of it can be had. The group is
+ * blocked, and no driver can do DMA through it, but the next device to join
+ * gives it a domain.
  */
 static void test_hotplug_nothing_can_be_had(struct kunit *test)
 {
@@ -676,12 +677,19 @@ static void test_hotplug_nothing_can_be_had(struct kunit *test)
 	mdev->fail_identity_attach = true;
 	mock->fail_paging_allocs = 2;
 	mock_device_add(test, mdev);
-	KUNIT_EXPECT_NULL(test, mdev->dev.iommu_group);
+	KUNIT_ASSERT_NOT_NULL(test, mdev->attached);
+	KUNIT_EXPECT_EQ(test, mdev->attached->type, IOMMU_DOMAIN_UNMANAGED);
+	KUNIT_EXPECT_EQ(test, iommu_device_use_default_domain(&mdev->dev),
+			-EACCES);
+	mdev->fail_identity_attach = false;
 	mock_device_add(test, next);
+	expect_identity(test, mdev, "parameter\n");
 	expect_identity(test, next, "parameter\n");
+	KUNIT_EXPECT_EQ(test, iommu_device_use_default_domain(&mdev->dev), 0);
+	iommu_device_unuse_default_domain(&mdev->dev);
 }
 
-/* The same at boot, where the group's devices stay in it */
+/* The same at boot, where the next group is none the worse for it */
 static void test_boot_nothing_can_be_had(struct kunit *test)
 {
 	struct mock_iommu *mock = create_translating(test);
@@ -689,23 +697,21 @@ static void test_boot_nothing_can_be_had(struct kunit *test)
 	struct mock_device *bad = wishing_device(test, 1, true);
 	struct mock_device *next = wishing_device(test, 1, false);
 
-	/* It is probed last, since the first group to fail ends the probe */
-	mock_device_add(test, good);
 	mock_device_add(test, bad);
+	mock_device_add(test, good);
 	bad->fail_identity_attach = true;
 	mock->fail_paging_allocs = 2;
-	KUNIT_EXPECT_EQ(test, mock_iommu_try_register(mock), -ENOMEM);
+	mock_iommu_register(test, mock);
 	expect_identity(test, good, "parameter\n");
 	KUNIT_ASSERT_NOT_NULL(test, bad->attached);
 	KUNIT_EXPECT_EQ(test, bad->attached->type, IOMMU_DOMAIN_UNMANAGED);
 	expect_file(test, bad, "type", "unknown\n");
 	expect_file(test, bad, "type_source", "unknown\n");
 	KUNIT_EXPECT_EQ(test, iommu_device_use_default_domain(&bad->dev),
-			-EPROBE_DEFER);
+			-EACCES);
 	/* One identity domain and one that blocks; nothing is left over */
 	KUNIT_EXPECT_EQ(test, mock->live_domains, 2);
 
-	mock_iommu_register(test, mock);
 	mock_device_add(test, next);
 	expect_translated(test, bad, "default\n");
 	expect_translated(test, next, "default\n");

@@ -41,6 +41,17 @@ static struct mock_iommu *mock_of(struct device *dev)
 	return NULL;
 }
 
+static void mock_log(struct mock_iommu *mock, enum mock_event_kind kind,
+		     struct device *dev)
+{
+	if (mock->nr_events < MOCK_MAX_EVENTS)
+		mock->events[mock->nr_events] = (struct mock_event) {
+			.kind = kind,
+			.mdev = to_mock_device(dev),
+		};
+	mock->nr_events++;
+}
+
 static void mock_domain_free(struct iommu_domain *domain)
 {
 	struct mock_domain *mdom = container_of(domain, struct mock_domain,
@@ -54,6 +65,7 @@ static int mock_attach_dev(struct iommu_domain *domain, struct device *dev)
 {
 	struct mock_device *mdev = to_mock_device(dev);
 
+	mock_log(mock_of(dev), MOCK_ATTACH, dev);
 	mdev->attaches++;
 	mdev->identity_attaches += domain->type == IOMMU_DOMAIN_IDENTITY;
 	if (domain->type == IOMMU_DOMAIN_IDENTITY ? mdev->fail_identity_attach :
@@ -61,6 +73,10 @@ static int mock_attach_dev(struct iommu_domain *domain, struct device *dev)
 		return -EINVAL;
 	if (domain == mdev->refuses)
 		return -EINVAL;
+	if (mdev->fail_attaches) {
+		mdev->fail_attaches--;
+		return -EINVAL;
+	}
 	mdev->attached = domain;
 	return 0;
 }
@@ -80,8 +96,14 @@ const struct iommu_domain_ops mock_domain_ops = {
  */
 struct iommu_domain *mock_domain_create(struct device *dev)
 {
+	struct mock_device *mdev = to_mock_device(dev);
 	struct mock_domain *mdom;
 
+	mock_log(mock_of(dev), MOCK_ALLOC, dev);
+	if (mdev->fail_allocs) {
+		mdev->fail_allocs--;
+		return ERR_PTR(-ENOMEM);
+	}
 	mdom = kzalloc(sizeof(*mdom), GFP_KERNEL);
 	if (!mdom)
 		return ERR_PTR(-ENOMEM);
@@ -118,6 +140,9 @@ static struct iommu_device *mock_probe_device(struct device *dev)
 
 	if (!mock)
 		return ERR_PTR(-ENODEV);
+	to_mock_device(dev)->probes++;
+	if (to_mock_device(dev)->fail_probe)
+		return ERR_PTR(to_mock_device(dev)->fail_probe);
 	return &mock->iommu;
 }
 
@@ -140,6 +165,9 @@ static struct iommu_group *mock_device_group(struct device *dev)
 	struct iommu_group **slot = &mock->groups[to_mock_device(dev)->group];
 	struct iommu_group *group;
 
+	mock_log(mock, MOCK_JOIN, dev);
+	if (to_mock_device(dev)->fail_group)
+		return ERR_PTR(to_mock_device(dev)->fail_group);
 	if (*slot)
 		return iommu_group_ref_get(*slot);
 	group = iommu_group_alloc();
@@ -157,6 +185,7 @@ static bool mock_capable(struct device *dev, enum iommu_cap cap)
 
 static int mock_def_domain_type(struct device *dev)
 {
+	mock_log(mock_of(dev), MOCK_DECIDE, dev);
 	return to_mock_device(dev)->def_type;
 }
 
@@ -286,29 +315,16 @@ struct mock_iommu *mock_iommu_create_second(struct kunit *test,
 }
 
 /**
- * mock_iommu_try_register - register the mock driver, which probes its bus
- * @mock: the driver
- *
- * Return: 0, or the error for which the core unregistered it again.
- */
-int mock_iommu_try_register(struct mock_iommu *mock)
-{
-	int ret;
-
-	ret = iommu_device_register_bus(&mock->iommu, mock->driver, mock->bus,
-					&mock->nb);
-	mock->registered = !ret;
-	return ret;
-}
-
-/**
- * mock_iommu_register - register the mock driver, which must not fail
+ * mock_iommu_register - register the mock driver, which probes its bus
  * @test: the test
- * @mock: the driver
+ * @mock: the driver; it stays registered, whatever its devices do
  */
 void mock_iommu_register(struct kunit *test, struct mock_iommu *mock)
 {
-	KUNIT_ASSERT_EQ(test, mock_iommu_try_register(mock), 0);
+	KUNIT_ASSERT_EQ(test,
+			iommu_device_register_bus(&mock->iommu, mock->driver,
+						  mock->bus, &mock->nb), 0);
+	mock->registered = true;
 }
 
 static void mock_device_release(struct device *dev)

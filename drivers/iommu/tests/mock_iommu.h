@@ -11,6 +11,20 @@
 #include <linux/iommu.h>
 
 #define MOCK_MAX_GROUPS	64
+#define MOCK_MAX_EVENTS	1024
+
+/* What the IOMMU core asks the mock driver to do for a device */
+enum mock_event_kind {
+	MOCK_JOIN,
+	MOCK_DECIDE,
+	MOCK_ALLOC,
+	MOCK_ATTACH,
+};
+
+struct mock_event {
+	enum mock_event_kind kind;
+	struct mock_device *mdev;
+};
 
 /**
  * struct mock_device - a device on a mock bus
@@ -19,11 +33,16 @@
  * @def_type: what the mock driver requires for it, or 0
  * @prefers_identity: the mock driver prefers an identity domain for it
  * @untrusted: it is not trusted
+ * @fail_probe: the error with which the driver refuses it, or 0
+ * @fail_group: the error with which the driver finds no group for it, or 0
+ * @fail_allocs: refuse this many domains that are allocated for it
+ * @fail_attaches: refuse to attach this many domains to it, from now on
  * @fail_identity_attach: refuse to attach an identity domain to it
  * @fail_paging_attach: refuse to attach a paging domain to it
  * @refuses: the domain that it refuses to be attached to, or NULL
  * @reports: how often the log said what became of its wish
  * @reason: why it was not granted as the log said last, or NULL
+ * @probes: how often the driver was asked whether the device is its
  * @attached: the domain that it uses now, or NULL
  * @attaches: how often a domain was attached to it, or was to be
  * @identity_attaches: how often that was an identity domain
@@ -34,11 +53,16 @@ struct mock_device {
 	int def_type;
 	bool prefers_identity;
 	bool untrusted;
+	int fail_probe;
+	int fail_group;
+	unsigned int fail_allocs;
+	unsigned int fail_attaches;
 	bool fail_identity_attach;
 	bool fail_paging_attach;
 	struct iommu_domain *refuses;
 	unsigned int reports;
 	const char *reason;
+	unsigned int probes;
 	struct iommu_domain *attached;
 	unsigned int attaches;
 	unsigned int identity_attaches;
@@ -62,6 +86,8 @@ struct mock_device {
  *	counted from 1; 0 refuses none
  * @fail_paging_allocs: refuse this many paging domains from now on
  * @live_domains: domains allocated and not freed
+ * @events: what the driver was asked to do, in this order
+ * @nr_events: how often it was asked, also after @events was full
  */
 struct mock_iommu {
 	struct iommu_device iommu;
@@ -77,6 +103,8 @@ struct mock_iommu {
 	unsigned int fail_identity_alloc;
 	unsigned int fail_paging_allocs;
 	int live_domains;
+	struct mock_event events[MOCK_MAX_EVENTS];
+	unsigned int nr_events;
 };
 
 static inline struct mock_device *to_mock_device(struct device *dev)
@@ -89,7 +117,6 @@ extern const struct iommu_domain_ops mock_domain_ops;
 struct mock_iommu *mock_iommu_create(struct kunit *test);
 struct mock_iommu *mock_iommu_create_second(struct kunit *test,
 					    struct mock_iommu *same_driver);
-int mock_iommu_try_register(struct mock_iommu *mock);
 void mock_iommu_register(struct kunit *test, struct mock_iommu *mock);
 struct iommu_domain *mock_domain_create(struct device *dev);
 struct mock_device *mock_device_alloc(struct kunit *test, unsigned int group);
