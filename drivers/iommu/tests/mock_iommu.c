@@ -12,6 +12,7 @@
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/mount.h>
+#include <linux/property.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
 
@@ -30,6 +31,7 @@ static struct mock_iommu *mocks[ARRAY_SIZE(mock_buses)];
 struct mock_domain {
 	struct iommu_domain domain;
 	struct mock_iommu *mock;
+	atomic_t pasids;
 };
 
 /* The mock on the device's bus, or NULL if it is no mock device */
@@ -52,11 +54,16 @@ static void mock_log(struct mock_iommu *mock, enum mock_event_kind kind,
 	mock->nr_events++;
 }
 
+static struct mock_domain *to_mock_domain(struct iommu_domain *domain)
+{
+	return container_of(domain, struct mock_domain, domain);
+}
+
 static void mock_domain_free(struct iommu_domain *domain)
 {
-	struct mock_domain *mdom = container_of(domain, struct mock_domain,
-						domain);
+	struct mock_domain *mdom = to_mock_domain(domain);
 
+	KUNIT_EXPECT_EQ(mdom->mock->test, atomic_read(&mdom->pasids), 0);
 	mdom->mock->live_domains--;
 	kfree(mdom);
 }
@@ -81,8 +88,36 @@ static int mock_attach_dev(struct iommu_domain *domain, struct device *dev)
 	return 0;
 }
 
+static int mock_set_dev_pasid(struct iommu_domain *domain, struct device *dev,
+			      ioasid_t pasid, struct iommu_domain *old)
+{
+	struct mock_device *mdev = to_mock_device(dev);
+	int ret;
+
+	iommu_group_mutex_assert(dev);
+	if (mdev->pasid_error)
+		return mdev->pasid_error;
+	ret = xa_insert(&mdev->pasids, pasid, domain, GFP_KERNEL);
+	KUNIT_EXPECT_EQ(mock_of(dev)->test, ret, 0);
+	if (!ret)
+		atomic_inc(&to_mock_domain(domain)->pasids);
+	return ret;
+}
+
+static void mock_remove_dev_pasid(struct device *dev, ioasid_t pasid,
+				  struct iommu_domain *domain)
+{
+	struct mock_device *mdev = to_mock_device(dev);
+
+	iommu_group_mutex_assert(dev);
+	KUNIT_EXPECT_PTR_EQ(mock_of(dev)->test, xa_erase(&mdev->pasids, pasid),
+			    (void *)domain);
+	atomic_dec(&to_mock_domain(domain)->pasids);
+}
+
 const struct iommu_domain_ops mock_domain_ops = {
 	.attach_dev = mock_attach_dev,
+	.set_dev_pasid = mock_set_dev_pasid,
 	.free = mock_domain_free,
 };
 
@@ -149,7 +184,10 @@ static struct iommu_device *mock_probe_device(struct device *dev)
 /* The group's devices go their way one by one; none may use a freed domain */
 static void mock_release_device(struct device *dev)
 {
-	to_mock_device(dev)->attached = NULL;
+	struct mock_device *mdev = to_mock_device(dev);
+
+	KUNIT_EXPECT_TRUE(mock_of(dev)->test, xa_empty(&mdev->pasids));
+	mdev->attached = NULL;
 }
 
 static void mock_group_released(void *data)
@@ -224,6 +262,7 @@ static const struct iommu_ops mock_ops = {
 	.device_group = mock_device_group,
 	.def_domain_type = mock_def_domain_type,
 	.prefers_identity = mock_prefers_identity,
+	.remove_dev_pasid = mock_remove_dev_pasid,
 	.default_domain_ops = &mock_domain_ops,
 	.pgsize_bitmap = SZ_4K,
 };
@@ -329,7 +368,10 @@ void mock_iommu_register(struct kunit *test, struct mock_iommu *mock)
 
 static void mock_device_release(struct device *dev)
 {
-	kfree(to_mock_device(dev));
+	struct mock_device *mdev = to_mock_device(dev);
+
+	xa_destroy(&mdev->pasids);
+	kfree(mdev);
 }
 
 static void mock_device_put(void *data)
@@ -360,6 +402,7 @@ struct mock_device *mock_device_alloc_on(struct kunit *test,
 	mdev = kzalloc(sizeof(*mdev), GFP_KERNEL);
 	KUNIT_ASSERT_NOT_NULL(test, mdev);
 	mdev->group = group;
+	xa_init(&mdev->pasids);
 	device_initialize(&mdev->dev);
 	mdev->dev.bus = mock->bus;
 	mdev->dev.release = mock_device_release;
@@ -380,6 +423,27 @@ struct mock_device *mock_device_alloc_on(struct kunit *test,
 struct mock_device *mock_device_alloc(struct kunit *test, unsigned int group)
 {
 	return mock_device_alloc_on(test, mocks[0], group);
+}
+
+/**
+ * mock_device_set_pasids - give a device PASIDs, before it is added
+ * @test: the test
+ * @mdev: the device; what the IOMMU can do, its max_pasids, limits it too
+ * @bits: how many bits its PASIDs have
+ */
+void mock_device_set_pasids(struct kunit *test, struct mock_device *mdev,
+			    unsigned int bits)
+{
+	const struct property_entry properties[] = {
+		PROPERTY_ENTRY_U32("pasid-num-bits", bits),
+		{}
+	};
+
+	/* It goes with the device, when that is removed */
+	KUNIT_ASSERT_EQ(test,
+			device_create_managed_software_node(&mdev->dev,
+							    properties, NULL),
+			0);
 }
 
 /**

@@ -9,6 +9,7 @@
 #include <kunit/test.h>
 #include <linux/device.h>
 #include <linux/iommu.h>
+#include <linux/xarray.h>
 
 #define MOCK_MAX_GROUPS	64
 #define MOCK_MAX_EVENTS	1024
@@ -40,6 +41,8 @@ struct mock_event {
  * @fail_identity_attach: refuse to attach an identity domain to it
  * @fail_paging_attach: refuse to attach a paging domain to it
  * @refuses: the domain that it refuses to be attached to, or NULL
+ * @pasid_error: refuse to attach a domain to any PASID of it, with this error
+ * @pasids: the domain that each of its PASIDs uses
  * @reports: how often the log said what became of its wish
  * @reason: why it was not granted as the log said last, or NULL
  * @probes: how often the driver was asked whether the device is its
@@ -60,6 +63,8 @@ struct mock_device {
 	bool fail_identity_attach;
 	bool fail_paging_attach;
 	struct iommu_domain *refuses;
+	int pasid_error;
+	struct xarray pasids;
 	unsigned int reports;
 	const char *reason;
 	unsigned int probes;
@@ -123,6 +128,8 @@ struct mock_device *mock_device_alloc(struct kunit *test, unsigned int group);
 struct mock_device *mock_device_alloc_on(struct kunit *test,
 					 struct mock_iommu *mock,
 					 unsigned int group);
+void mock_device_set_pasids(struct kunit *test, struct mock_device *mdev,
+			    unsigned int bits);
 void mock_device_add(struct kunit *test, struct mock_device *mdev);
 void mock_device_remove(struct mock_device *mdev);
 
