@@ -15,7 +15,7 @@ from .say import LabError, Progress
 ABI = "Documentation/ABI/"
 DOCUMENT = re.compile(r"Documentation/(?!translations/).*\.rst")
 # What a document takes in, by the directives that read a file.
-TAKES_IN = r"^\.\. (include|kernel-doc):: *(\S+)"
+TAKES_IN = r"^\.\. (include|literalinclude|kernel-doc):: *(\S+)"
 LINE = re.compile(r":\d+(?=:|\s|$)")
 NO_DOCUMENT = re.compile(r"(?:nonexisting|unknown) document:? '/?([^']+)'")
 
@@ -30,7 +30,7 @@ def taken_in(path, text):
     """The files that a document's directives read, as paths in the tree."""
     found = set()
     for kind, name in re.findall(TAKES_IN, text, re.MULTILINE):
-        folder = Path(path).parent if kind == "include" else ""
+        folder = "" if kind == "kernel-doc" else Path(path).parent
         found.add(os.path.normpath(Path(folder, name)))
     return found
 
