@@ -24,6 +24,7 @@ FEATURES = {
     "identity-to-dma": "a disk works after a change from identity",
     "kdump": "a crash kernel finds translation enabled, and can go on",
     "low-memory": "memory that 28 bits address, and other memory",
+    "pasids": "tables for PASIDs, which the kernel shows",
     "reference": "the stock kernel's groups are in harness/reference",
     "sriov": "virtual functions",
     "user-dma": "user space can drive devices, and what is blocked is said",
