@@ -14,7 +14,7 @@ from typing import Callable
 
 from . import base as bases
 from . import clones, crossbuilds, documents, export, hold, kernel
-from . import longresults, packages, series, settings
+from . import longresults, machinespec, packages, series, settings
 from . import tree as trees
 from .counts import Counts
 from .git import changes, git, rev_list, run as run_git
@@ -440,6 +440,8 @@ def long_names(folder):
     states = {check.name: check.state for check in long_checks(folder)}
     states.update(dict.fromkeys((longresults.KASAN, longresults.GROUPS,
                                  longresults.IOMMUFD)))
+    states.update({longresults.under_kasan(spec.name): None
+                   for spec in machinespec.specs() if spec.under_kasan})
     return states
 
 

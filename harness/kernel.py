@@ -29,6 +29,13 @@ CROSS = {"x86_64": "", "arm64": "aarch64-linux-gnu-",
          "arm": "arm-linux-gnueabihf-",
          "powerpc": "powerpc64-linux-gnu-"}
 
+# A configuration that is another one with something added
+ON_TOP_OF = {"kasan": "test"}
+# What a machine must have for it, in MiB, and how much slower it is than the
+# test kernel; without an entry, as the test kernel
+MEMORY_MIB, TEST_MEMORY_MIB = {"kasan": 1024}, 512
+SLOWER = {"kasan": 4}
+
 # Nothing of the machine or the hour may get into a kernel: the same source
 # gives the same image, and ccache finds what another clone has compiled.
 FIXED = {"KBUILD_BUILD_TIMESTAMP": "2024-11-17", "KBUILD_BUILD_USER": "lab",
@@ -50,6 +57,16 @@ class Kernel:
     release: str
     tree: Path
     build: Path
+
+    @property
+    def memory(self):
+        """How much memory a machine has with it, in MiB."""
+        return MEMORY_MIB.get(self.config, TEST_MEMORY_MIB)
+
+    @property
+    def slower(self):
+        """What the seconds are multiplied by after which it hangs."""
+        return SLOWER.get(self.config, 1)
 
 
 def clean_environment():
@@ -75,11 +92,13 @@ def make_command(folder, out, arch="x86_64"):
 
 def fragments(config, arch):
     """The fragments that make up a configuration."""
-    names = ("base", arch, config, f"{arch}-{config}")
+    layers = [*filter(None, [ON_TOP_OF.get(config)]), config]
+    names = ["base", arch, *[name for layer in layers
+                             for name in (layer, f"{arch}-{layer}")]]
     found = [FRAGMENTS / f"{name}.config" for name in names]
-    if not found[2].is_file() and not found[3].is_file():
+    if not any(path.is_file() for path in found[-2:]):
         raise LabError(f"there is no kernel configuration {config}: "
-                       f"{found[2]} is missing")
+                       f"{found[-2]} is missing")
     return [path for path in found if path.is_file()]
 
 
@@ -234,6 +253,19 @@ def _build(folder, out, config, arch, paths):
 def out_of(folder, config, arch="x86_64"):
     """The build folder of a configuration; other architectures are named."""
     return folder / "-".join(["out", config, *[arch] * bool(CROSS[arch])])
+
+
+def given(image, arch):
+    """The kernel of an image in its build folder, or None for another arch.
+
+    The folder's name says the configuration.
+    """
+    image = Path(image).resolve()
+    if not image.match(f"*/{IMAGES[arch]}"):
+        return None
+    out = image.parents[3]
+    config = out.name.removeprefix("out-").removesuffix(f"-{arch}")
+    return Kernel(image, config, arch, "given", out.parent, out)
 
 
 def _lock(folder, out):

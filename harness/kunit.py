@@ -50,7 +50,7 @@ def worth_running(expression, folder):
         return True
     # A letter or two is in every name, and means something else.
     words = [word for word in re.split(r"[.*? ]+", expression)
-             if len(word) > 2]
+             if len(word) > 2 and word not in ("and", "not")]
     return any(word in name for word in words for name in names(folder))
 
 

@@ -22,6 +22,11 @@ CODE_ENDS = (".c", ".h", ".S")
 CODE_NAMES = ("Makefile", "Kconfig", ".kunitconfig")
 
 
+def under_kasan(machine):
+    """The name of the check that the tests of a machine pass under KASAN."""
+    return f"machine tests under KASAN: {machine}"
+
+
 def state():
     """One value for the patches and for all new files of the kernel."""
     total = hashlib.sha256(tree.digest(tree.patches()).encode())

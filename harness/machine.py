@@ -19,7 +19,8 @@ from .agent import Agent
 from .qmp import Qmp
 from .say import LabError, tail
 
-# Nothing is tested by how long it takes; these only end what hangs.
+# Nothing is tested by how long it takes; these only end what hangs, and are
+# for the test kernel.
 BOOT_SECONDS = 180
 COMMAND_SECONDS = 120
 END_SECONDS = 180
@@ -56,6 +57,15 @@ for remove in 0*/remove; do
 done
 control '\\000\\007'
 """
+
+# A leak is told when two scans in a row find nothing that points to it, and
+# it is older than 5 seconds. Without kmemleak in the kernel there is no file.
+LEAK_SCRIPT = """
+leaks=/sys/kernel/debug/kmemleak
+[ -e $leaks ] || exit 0
+echo scan >$leaks && sleep 6 && echo scan >$leaks && cat $leaks
+"""
+LEAK_SECONDS = 300
 
 
 def run_logs(what):
@@ -120,6 +130,7 @@ class Machine:
     def __exit__(self, kind, value, traceback):
         try:
             if kind is None:
+                self._check_leaks()
                 self.poweroff()
         finally:
             self._end()
@@ -136,7 +147,8 @@ class Machine:
         qmp_ours, qmp_theirs = socket.socketpair()
         agent_ours, agent_theirs = socket.socketpair()
         with qmp_theirs, agent_theirs:
-            argv = [*self.spec.qemu_options(self.devices, self._folder),
+            argv = [*self.spec.qemu_options(self.devices, self._folder,
+                                            self.kernel.memory),
                     *self._channels(qmp_theirs, agent_theirs),
                     *kernel_options, *self._extra]
             try:
@@ -150,7 +162,7 @@ class Machine:
         self._agent = Agent(agent_ours)
         try:
             self.qmp = Qmp(qmp_ours)
-            self._agent.wait_until_ready(BOOT_SECONDS)
+            self._agent.wait_until_ready(BOOT_SECONDS * self.kernel.slower)
         except LabError as error:
             raise self._error(f"the machine did not boot: {error}") from error
 
@@ -182,6 +194,20 @@ class Machine:
                   for word in ("-trace", f"enable={name}")]
         return ["-D", str(self._trace_log), *events]
 
+    def leaks(self):
+        """What kmemleak knows of memory to which nothing points any more.
+
+        Nothing, without kmemleak in the kernel.
+        """
+        return self.run(LEAK_SCRIPT, LEAK_SECONDS)
+
+    def _check_leaks(self):
+        """LabError if memory was leaked; a machine that has ended had none."""
+        leaks = self._process.poll() is None and self.leaks()
+        if leaks:
+            raise LabError(f"memory was leaked:\n{leaks}\n"
+                           f"  full log: {self.log}")
+
     def poweroff(self):
         """Switch the guest off the regular way and wait for its end."""
         if self._process is None or self._process.poll() is not None:
@@ -189,7 +215,7 @@ class Machine:
         with suppress(LabError):
             self.run_status("sync; poweroff -f", timeout=END_SECONDS)
         try:
-            self._process.wait(END_SECONDS)
+            self._process.wait(END_SECONDS * self.kernel.slower)
         except subprocess.TimeoutExpired as error:
             raise self._error("the guest does not switch off") from error
 
@@ -218,7 +244,7 @@ class Machine:
     def run_status(self, script, timeout=COMMAND_SECONDS):
         """(status, output) of a shell script in the guest."""
         try:
-            return self._agent.run(script, timeout)
+            return self._agent.run(script, timeout * self.kernel.slower)
         except LabError as error:
             raise self._error(f"in the guest, {script!r}: {error}") from error
 
@@ -232,9 +258,9 @@ class Machine:
 
     def crash(self, script):
         """Run a script that ends in a panic; wait for the crash kernel."""
-        self._agent.send(script, COMMAND_SECONDS)
+        self._agent.send(script, COMMAND_SECONDS * self.kernel.slower)
         try:
-            self._agent.wait_until_ready(BOOT_SECONDS)
+            self._agent.wait_until_ready(BOOT_SECONDS * self.kernel.slower)
         except LabError as error:
             raise self._error(f"no crash kernel came up: {error}") from error
 
@@ -326,7 +352,7 @@ class Machine:
 
     def wait_for(self, pattern, timeout=COMMAND_SECONDS):
         """Wait until a line of the log matches; that line."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * self.kernel.slower
         while True:
             for line in self.serial().splitlines():
                 if re.search(pattern, line):
@@ -346,7 +372,7 @@ class Machine:
     def wait_for_fault(self, name, address, timeout=COMMAND_SECONDS):
         """Wait for the report of a device's access; its lines."""
         wanted = self._fault(name, address)
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * self.kernel.slower
         while True:
             for fault, lines in splats.faults(self.serial() + self.trace()):
                 if fault == wanted:

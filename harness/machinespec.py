@@ -36,7 +36,7 @@ FEATURES = {
 # trip the stall detector.
 COMMON_KERNEL_OPTIONS = ["panic=-1", "rcupdate.rcu_cpu_stall_timeout=120"]
 COMMON_QEMU_OPTIONS = ["-nodefaults", "-no-user-config", "-display", "none",
-                       "-no-reboot", "-smp", "2", "-m", "512M"]
+                       "-no-reboot", "-smp", "2"]
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,15 @@ class Spec:
     silent_without_domain: bool = False
     slots_by_hand: bool = False
     only_in_all: bool = False
+    under_kasan: bool = False
     cannot: dict = field(default_factory=dict)
 
-    def qemu_options(self, devices, images, accel="tcg"):
-        """All options but the kernel and what the chardevs connect to."""
-        words = [self.qemu, *COMMON_QEMU_OPTIONS]
+    def qemu_options(self, devices, images, memory, accel="tcg"):
+        """All options but the kernel and what the chardevs connect to.
+
+        memory is in MiB.
+        """
+        words = [self.qemu, *COMMON_QEMU_OPTIONS, "-m", f"{memory}M"]
         if accel:
             words += ["-accel", accel]
         words += self.options

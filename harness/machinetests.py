@@ -13,6 +13,9 @@ from .say import LabError, run_logged, say, tail
 
 TESTS = settings.HARNESS / "tests"
 FAILURE_LINES = 25
+# The configuration of a kernel that finds more and is slower, for --all; the
+# word of -k that means the tests on it.
+KASAN = "kasan"
 ENDED = re.compile(r"^\S*?(\w+\.py::\S+) (PASSED|FAILED|SKIPPED|ERROR)")
 # pytest's exit statuses for "some failed" and "nothing was selected"
 SOME_FAILED, NONE_SELECTED = 1, 5
@@ -97,30 +100,58 @@ def names_no_test(expression):
     return len(words) > 1 and not {"and", "or", "not"} & set(words)
 
 
-def built(specs):
+def means_kasan(expression):
+    """Whether -k EXPR means tests on the KASAN kernel, and no others."""
+    return re.search(rf"(?<!not ){KASAN}\b", expression or "") is not None
+
+
+def built(specs, config="test"):
     """The images of the kernels that machines boot."""
     images = []
     for arch in sorted({spec.arch for spec in specs}, reverse=True):
         packages.need("machine", f"machine-{arch}")
-        images.append(kernels.build("test", arch).image)
+        images.append(kernels.build(config, arch).image)
     return images
 
 
 def run(expression=None, everything=False, machine=None):
     """The suite, on every machine or on one.
 
-    With everything, the reference is checked as well.
+    With everything, some also with the KASAN kernel, and the reference is
+    checked as well.
     """
     if names_no_test(expression):
         return Counts("machines")
     chosen = machinespec.chosen(machine, everything)
     logs = run_logs("machines")
-    counts = pytest(built(machinespec.specs(chosen)), logs, expression,
-                    machines=chosen, more=["--long"] * everything)
+    only_kasan = everything and means_kasan(expression)
+    counts = Counts("machines")
+    if not only_kasan:
+        counts.add(pytest(built(machinespec.specs(chosen)), logs, expression,
+                          machines=chosen, more=["--long"] * everything))
+    if everything and (only_kasan or not expression):
+        counts.add(run_kasan(chosen, logs, expression))
     if not counts.total and not expression:
         raise LabError(f"pytest found no test in {TESTS}")
     if everything and expression in (None, "stock_groups"):
         counts.add(check_reference(logs.with_name(logs.name + "-stock")))
+    return counts
+
+
+def run_kasan(chosen, logs, expression=None):
+    """The tests on the KASAN kernel, on those machines that have them."""
+    counts = Counts("machines")
+    for spec in machinespec.specs(chosen):
+        if not spec.under_kasan:
+            continue
+        say(f"with the KASAN kernel on {spec.title}:")
+        one = pytest(built([spec], KASAN),
+                     logs.with_name(f"{logs.name}-{KASAN}-{spec.name}"),
+                     expression, machines=[spec.name],
+                     more=["--long", "--config", KASAN])
+        counts.add(one)
+        if one.passed and not one.failed and expression in (None, KASAN):
+            longresults.note(longresults.under_kasan(spec.name))
     return counts
 
 

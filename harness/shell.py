@@ -56,7 +56,7 @@ def command(kernel, words, images, spec):
     boot, options = split_words(words)
     # A choice of the person's replaces ours.
     accel = None if "-accel" in options or "-enable-kvm" in options else "tcg"
-    return [*spec.qemu_options(spec.devices, images, accel),
+    return [*spec.qemu_options(spec.devices, images, kernel.memory, accel),
             "-chardev", "stdio,id=console,mux=on,signal=off",
             "-chardev", "null,id=agent", "-mon", "chardev=console",
             "-kernel", str(kernel.image),

@@ -19,6 +19,9 @@ def pytest_addoption(parser):
     parser.addoption("--kernel", metavar="FILE", action="append", default=[],
                      help="boot this image, in its build folder, in place of "
                      "the test kernel; once for each architecture")
+    parser.addoption("--config", metavar="NAME", default="test",
+                     help="the kernel's configuration; with another than "
+                     "that of the test kernel, only what boots machines runs")
     parser.addoption("--machine", metavar="NAME", action="append",
                      help="only on this machine; may be repeated")
     parser.addoption("--logs", metavar="DIR", type=Path,
@@ -36,6 +39,8 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "needs(feature): of the machine, see "
                             "machinespec.FEATURES")
     config.addinivalue_line("markers", "long: runs only with --long")
+    config.addinivalue_line("markers", "config(name): runs only with this "
+                            "configuration of the kernel")
 
 
 def pytest_generate_tests(metafunc):
@@ -47,10 +52,20 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_collection_modifyitems(config, items):
-    """A test that a machine cannot run is skipped for the machine's reason."""
+    """A test that a machine cannot run is skipped for the machine's reason.
+
+    -k knows the kernel's configuration as a name of each test on it.
+    """
     if not config.getoption("--long"):
         items[:] = [item for item in items
                     if not item.get_closest_marker("long")]
+    name = config.getoption("--config")
+    items[:] = [item for item in items if all(
+        mark.args == (name,) for mark in item.iter_markers("config"))]
+    if name != "test":
+        items[:] = [item for item in items if "spec" in item.fixturenames]
+        for item in items:
+            item.extra_keyword_matches.add(name)
     for item in items:
         params = getattr(item, "callspec", None) and item.callspec.params
         if not params or "spec" not in params:
@@ -74,12 +89,10 @@ def spec(request):
 def kernel(request, spec):
     """The kernel that is tested."""
     for image in request.config.getoption("--kernel"):
-        image = Path(image).resolve()
-        if image.match(f"*/{kernels.IMAGES[spec.arch]}"):
-            build = image.parents[3]
-            return kernels.Kernel(image, "test", spec.arch, "given",
-                                  build.parent, build)
-    return kernels.build("test", spec.arch)
+        found = kernels.given(image, spec.arch)
+        if found:
+            return found
+    return kernels.build(request.config.getoption("--config"), spec.arch)
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,9 @@ PANIC = "dumptest"
 def crashed(boot, kernel, spec):
     """A machine in its crash kernel; the first one had translated the disk."""
     disks = [device for device in spec.devices if device.disk_mib]
+    set_aside = f"crashkernel={kernel.memory * 5 // 16}M"
     with boot("kdump", devices=disks, programs=[kernel.image],
-              boot=[WISH, "crashkernel=160M"]) as machine:
+              boot=[WISH, set_aside]) as machine:
         assert proofs.type_and_source(machine, "disk0") == ("identity",
                                                             "parameter")
         assert proofs.set_type(machine, "disk0", "DMA") == 0
