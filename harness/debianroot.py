@@ -13,7 +13,7 @@ from . import hold, packages, settings
 from .initramfs import GUEST, START, partition_table
 from .say import LabError, Progress, log_path, output_of, run_logged
 
-INCLUDED = ("systemd-sysv", "udev", "nvme-cli", "pciutils")
+INCLUDED = ("systemd-sysv", "udev", "fio", "nvme-cli", "pciutils")
 # Of the disk; the filesystem takes what the partition table leaves.
 MIB = 1024
 # What no test reads

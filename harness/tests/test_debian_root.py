@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Debian's own user space on the named disk: systemd, udev, nvme, lspci."""
+"""Debian's user space on the named disk: systemd, udev, nvme, lspci, fio."""
 
 import dataclasses
 import json
@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.long, pytest.mark.needs("debian-root")]
 NAMED = "0000:00:04.0"
 OTHER = "0000:00:05.0"
 DISKS = "/dev/disk/by-path"
+FIO_MIB, FIO_SECONDS = 32, 600
 
 
 @pytest.fixture(scope="module", name="debian")
@@ -68,3 +69,26 @@ def test_type_changes_under_udev(debian):
         assert debian.run(f"readlink -f {DISKS}/pci-{OTHER}-nvme-1"
                           ) == debian.disk("disk1")
         assert proofs.read_sum(debian, "disk1") == proofs.data_sum(9000000)
+
+
+def test_fio_on_both_disks(debian):
+    """What several requests at once write is read back and compared."""
+    if debian.run_status("[ -d /proc/sysvipc ]")[0]:
+        pytest.skip("fio needs shared memory of System V, which only the "
+                    "KASAN kernel has")
+    targets = {"identity": f"--filename=/root/fio --size={FIO_MIB}M",
+               "translated": f"--filename={debian.disk('disk1')} "
+                             f"--offset=24M --size={FIO_MIB}M"}
+    jobs = " ".join(f"--name={name} {where}"
+                    for name, where in targets.items())
+    text = debian.run(
+        "fio --output-format=json --ioengine=libaio --direct=1 --rw=randwrite "
+        "--bsrange=4k-64k --iodepth=16 --verify=crc32c --do_verify=1 "
+        f"--verify_fatal=1 {jobs}", FIO_SECONDS)
+    found = json.loads(text[text.index("{"):])["jobs"]
+    assert [each["jobname"] for each in found] == list(targets)
+    for each in found:
+        assert each["error"] == 0
+        # All of it was written, and read again.
+        assert each["write"]["io_bytes"] == FIO_MIB << 20
+        assert each["read"]["io_bytes"] == FIO_MIB << 20
