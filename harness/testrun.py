@@ -3,6 +3,7 @@
 
 import importlib
 import json
+import resource
 import subprocess
 import time
 import traceback
@@ -21,10 +22,21 @@ ON_MACHINES = ("selftests", "machines")
 RESULT = settings.BUILD / "results" / "test.json"
 
 
+def processor_seconds():
+    """What this process and those that it has waited for have used."""
+    used = [resource.getrusage(who) for who in (
+        resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(each.ru_utime + each.ru_stime for each in used)
+
+
 def run_suite(name, module, **options):
-    """(Counts, seconds) of a suite; one that cannot run is a failure."""
+    """(Counts, seconds, processor seconds) of a suite.
+
+    One that cannot run is a failure. Processor seconds are the ones to
+    compare: they do not grow when others use the machine.
+    """
     say(f"== {name}")
-    begin = time.monotonic()
+    begin, used = time.monotonic(), processor_seconds()
     try:
         suite = importlib.import_module(f"{__package__}.{module}")
         counts = suite.run(**options)
@@ -35,16 +47,16 @@ def run_suite(name, module, **options):
         say(f"FAILED {name}:\n{traceback.format_exc()}")
         counts = Counts(name, failed=1)
     counts.suite = name
-    return counts, time.monotonic() - begin
+    return counts, time.monotonic() - begin, processor_seconds() - used
 
 
 def table(rows):
     """The result of every suite, one line each."""
     lines = [f"{'suite':12}{'passed':>8}{'failed':>8}{'skipped':>9}"
-             f"{'seconds':>9}"]
-    for counts, seconds in rows:
+             f"{'seconds':>9}{'processor':>11}"]
+    for counts, seconds, used in rows:
         lines.append(f"{counts.suite:12}{counts.passed:8}{counts.failed:8}"
-                     f"{counts.skipped:9}{seconds:9.0f}")
+                     f"{counts.skipped:9}{seconds:9.0f}{used:11.0f}")
     return lines
 
 
@@ -73,8 +85,9 @@ def record(rows, options):
         "patches": tree.digest(tree.patches()), "options": options,
         "suites": {counts.suite: {
             "passed": counts.passed, "failed": counts.failed,
-            "skipped": counts.skipped, "seconds": round(seconds)}
-            for counts, seconds in rows}}, indent=1)
+            "skipped": counts.skipped, "seconds": round(seconds),
+            "processor_seconds": round(used)}
+            for counts, seconds, used in rows}}, indent=1)
     part = RESULT.with_suffix(".part")
     part.write_text(text + "\n")
     part.rename(RESULT)
@@ -92,7 +105,7 @@ def run(everything=False, expression=None, machine=None):
     say(f"base: {settings.BASE_PACKAGE} {base.version}")
     rows = [run_suite(name, module, **options) for name, module in suites]
     total = Counts("all")
-    for counts, _ in rows:
+    for counts, *_ in rows:
         total.add(counts)
     record(rows, options)
     say()
