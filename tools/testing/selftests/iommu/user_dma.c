@@ -48,13 +48,8 @@
 #include <linux/vfio.h>
 
 #include "../kselftest_harness.h"
-
-#define PCI_DEVICES	"/sys/bus/pci/devices"
-#define PCI_DRIVERS	"/sys/bus/pci/drivers"
-#define DEBUGFS		"/sys/kernel/debug"
-
-#define EDU_VENDOR	0x1234
-#define EDU_DEVICE	0x11e8
+#include "faults.h"
+#include "pci_device.h"
 
 #define EDU_DMA_SOURCE		0x80
 #define EDU_DMA_TARGET		0x88
@@ -77,9 +72,6 @@
 
 #define PAGES		8
 
-/* Names of devices and drivers, and lines of sysfs */
-#define NAME_SIZE	(NAME_MAX + 1)
-
 /* Only a test that hangs takes that long */
 #define SECONDS		300
 
@@ -94,13 +86,6 @@ enum interface {
 	TYPE1,
 	IOAS,
 	HWPT,
-};
-
-struct device {
-	char address[NAME_SIZE];
-	/* What it had before, to be given back */
-	char driver[NAME_SIZE];
-	char override[NAME_SIZE];
 };
 
 /* An I/O address space and what it takes to map memory there */
@@ -121,150 +106,14 @@ struct edu {
 	__u64 config;
 };
 
-struct setting {
-	const char *path;
-	const char *value;
-	bool optional;
-	/* What it had before, to be given back; empty if it is not there */
-	char before[NAME_SIZE];
-};
-
-static struct device devices[2];
-static unsigned int nr_devices;
-
-/* The kernel counts down from here, so that it can be seen what failed */
-#define FAULTS		"1000000"
-#define SLAB_FAULTS	DEBUGFS "/failslab/times"
-#define PAGE_FAULTS	DEBUGFS "/fail_page_alloc/times"
-
 /*
  * What iommufd cannot attach without: a note of who is attached, and one of the
  * window for MSIs. An IOMMU driver needs more, or nothing.
  */
 #define IOMMUFD_ALLOCATIONS	2
 
-/* Errors can be injected into the function that every attach goes through */
-#define FUNCTION_FAULTS	DEBUGFS "/fail_function"
-#define ATTACH_FUNCTION	"__iommu_attach_device"
-
-/*
- * Any allocation can fail, and without a word in the log. Where iommufd has
- * faults of its own, they count as well for what is the nth.
- */
-static struct setting fault_settings[] = {
-	{ DEBUGFS "/failslab/ignore-gfp-wait", "N" },
-	{ SLAB_FAULTS, FAULTS },
-	{ DEBUGFS "/failslab/verbose", "0" },
-	{ DEBUGFS "/fail_page_alloc/ignore-gfp-wait", "N" },
-	{ DEBUGFS "/fail_page_alloc/ignore-gfp-highmem", "N" },
-	{ DEBUGFS "/fail_page_alloc/min-order", "0" },
-	{ PAGE_FAULTS, FAULTS },
-	{ DEBUGFS "/fail_page_alloc/verbose", "0" },
-	{ DEBUGFS "/fail_iommufd/times", "-1", true },
-	{ DEBUGFS "/fail_iommufd/verbose", "0", true },
-	/* None until fail_next_attach() says so, and then always */
-	{ FUNCTION_FAULTS "/times", "0", true },
-	{ FUNCTION_FAULTS "/probability", "100", true },
-	{ FUNCTION_FAULTS "/verbose", "0", true },
-};
-
-/* sysfs */
-
-/* Returns 0, or -1 with errno set */
-static int read_line(const char *path, char line[NAME_SIZE])
-{
-	int fd = open(path, O_RDONLY);
-	ssize_t len;
-
-	if (fd < 0)
-		return -1;
-	len = read(fd, line, NAME_SIZE - 1);
-	close(fd);
-	if (len < 0)
-		return -1;
-	line[len] = '\0';
-	line[strcspn(line, "\n")] = '\0';
-	return 0;
-}
-
-/* Returns 0, or -1 with errno set */
-static int write_line(const char *path, const char *line)
-{
-	int fd = open(path, O_WRONLY);
-	ssize_t len;
-
-	if (fd < 0)
-		return -1;
-	len = write(fd, line, strlen(line));
-	close(fd);
-	return len < 0 ? -1 : 0;
-}
-
-static void device_path(char path[PATH_MAX], const char *address,
-			const char *file)
-{
-	snprintf(path, PATH_MAX, PCI_DEVICES "/%s/%s", address, file);
-}
-
-static bool device_exists(const struct device *device)
-{
-	char path[PATH_MAX];
-
-	device_path(path, device->address, "");
-	return !access(path, F_OK);
-}
-
-static int read_device_file(const struct device *device, const char *file,
-			    char line[NAME_SIZE])
-{
-	char path[PATH_MAX];
-
-	device_path(path, device->address, file);
-	return read_line(path, line);
-}
-
-static int write_device_file(const struct device *device, const char *file,
-			     const char *line)
-{
-	char path[PATH_MAX];
-
-	device_path(path, device->address, file);
-	return write_line(path, line);
-}
-
-/* The last part of what a link of a device points at; empty without one */
-static void read_device_link(const struct device *device, const char *link,
-			     char name[NAME_SIZE])
-{
-	char path[PATH_MAX], target[PATH_MAX];
-	ssize_t len;
-
-	device_path(path, device->address, link);
-	len = readlink(path, target, sizeof(target) - 1);
-	target[len < 0 ? 0 : len] = '\0';
-	snprintf(name, NAME_SIZE, "%.*s", NAME_MAX,
-		 len < 0 ? "" : basename(target));
-}
-
-/* The name of the only entry of a folder; false when there is not just one */
-static bool only_entry(const char *path, char name[NAME_SIZE])
-{
-	struct dirent *entry;
-	unsigned int nr = 0;
-	DIR *dir;
-
-	dir = opendir(path);
-	if (!dir)
-		return false;
-	while ((entry = readdir(dir))) {
-		if (entry->d_name[0] == '.')
-			continue;
-		snprintf(name, NAME_SIZE, "%s", entry->d_name);
-		nr++;
-	}
-	closedir(dir);
-	return nr == 1;
-}
+static struct device devices[2];
+static unsigned int nr_devices;
 
 /* Devices and their drivers */
 
@@ -272,16 +121,8 @@ static bool is_usable(const char *address)
 {
 	char path[PATH_MAX], line[NAME_SIZE];
 
-	device_path(path, address, "vendor");
-	if (read_line(path, line) ||
-	    strtoul(line, NULL, 0) != EDU_VENDOR)
-		return false;
-	device_path(path, address, "device");
-	if (read_line(path, line) ||
-	    strtoul(line, NULL, 0) != EDU_DEVICE)
-		return false;
 	device_path(path, address, "iommu_group/devices");
-	return only_entry(path, line);
+	return is_edu(address) && only_entry(path, line);
 }
 
 static void add_device(const char *address)
@@ -319,177 +160,29 @@ static void find_devices(void)
 /* Remember what the devices are bound to before the first test */
 static void remember_drivers(void)
 {
-	for (unsigned int i = 0; i < nr_devices; i++) {
-		struct device *device = &devices[i];
-
-		read_device_link(device, "driver", device->driver);
-		if (read_device_file(device, "driver_override",
-				     device->override) ||
-		    !strcmp(device->override, "(null)"))
-			device->override[0] = '\0';
-	}
+	for (unsigned int i = 0; i < nr_devices; i++)
+		remember_driver(&devices[i]);
 }
 
 /* Called once, however the tests end */
 static void give_back_drivers(void)
 {
-	for (unsigned int i = 0; i < nr_devices; i++) {
-		struct device *device = &devices[i];
-		char path[PATH_MAX], driver[NAME_SIZE], override[NAME_SIZE + 1];
-
-		if (!device_exists(device))
-			continue;
-		/* Also after a bind that failed, and before another driver's */
-		snprintf(override, sizeof(override), "%s\n", device->override);
-		write_device_file(device, "driver_override", override);
-		read_device_link(device, "driver", driver);
-		if (!strcmp(driver, device->driver))
-			continue;
-		if (driver[0])
-			write_device_file(device, "driver/unbind",
-					  device->address);
-		if (!device->driver[0])
-			continue;
-		snprintf(path, sizeof(path), PCI_DRIVERS "/%s/bind",
-			 device->driver);
-		if (write_line(path, device->address))
-			ksft_print_msg("%s is not bound to %s again: %m\n",
-				       device->address, device->driver);
-	}
+	for (unsigned int i = 0; i < nr_devices; i++)
+		give_back_driver(&devices[i]);
 }
 
-/* Returns whether the device is then bound to vfio-pci */
-static bool bind_to_vfio(const struct device *device)
-{
-	char driver[NAME_SIZE];
+/* Attaches that fail; functions return why they cannot, or NULL */
 
-	read_device_link(device, "driver", driver);
-	if (!strcmp(driver, "vfio-pci"))
-		return true;
-	if (write_device_file(device, "driver_override", "vfio-pci"))
-		return false;
-	if (driver[0] && write_device_file(device, "driver/unbind",
-					   device->address))
-		return false;
-	if (write_line("/sys/bus/pci/drivers_probe", device->address))
-		return false;
-	read_device_link(device, "driver", driver);
-	return !strcmp(driver, "vfio-pci");
+static const char *set_attach_faults(enum interface interface)
+{
+	return interface == TYPE1 ? "a container has no attach of its own" :
+				    set_faults();
 }
 
-/* Allocations that fail */
-
-/* Remember how the kernel makes allocations fail before the first test */
-static void remember_faults(void)
+static const char *open_attach_faults(enum interface interface, int *faults)
 {
-	for (unsigned int i = 0; i < ARRAY_SIZE(fault_settings); i++) {
-		struct setting *setting = &fault_settings[i];
-
-		if (read_line(setting->path, setting->before))
-			setting->before[0] = '\0';
-	}
-}
-
-/* Called once, however the tests end */
-static void give_back_faults(void)
-{
-	/* An error says that no test has put it there */
-	write_line(FUNCTION_FAULTS "/inject", "!" ATTACH_FUNCTION);
-	for (unsigned int i = 0; i < ARRAY_SIZE(fault_settings); i++) {
-		struct setting *setting = &fault_settings[i];
-
-		if (setting->before[0] &&
-		    write_line(setting->path, setting->before))
-			ksft_print_msg("%s is not %s again: %m\n",
-				       setting->path, setting->before);
-	}
-}
-
-/* Returns why the kernel cannot be told, or NULL */
-static const char *set_faults(enum interface interface)
-{
-	if (interface == TYPE1)
-		return "a container has no attach of its own";
-	for (unsigned int i = 0; i < ARRAY_SIZE(fault_settings); i++) {
-		struct setting *setting = &fault_settings[i];
-
-		if (!setting->before[0] && setting->optional)
-			continue;
-		if (!setting->before[0] ||
-		    write_line(setting->path, setting->value))
-			return "this kernel cannot make allocations fail";
-	}
-	return NULL;
-}
-
-/*
- * Opens the file that says which allocation of this thread is to fail. Returns
- * why not, or NULL.
- */
-static const char *open_faults(enum interface interface, int *faults)
-{
-	const char *reason = set_faults(interface);
-
-	if (reason)
-		return reason;
-	/* A copy to user space that fails would detach the device */
-	if (!access(DEBUGFS "/fail_usercopy", F_OK))
-		return "in this kernel not only allocations would fail";
-	*faults = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	return *faults < 0 ? "no file fail-nth" : NULL;
-}
-
-/* The nth allocation from now on fails; 0 is none */
-static int set_fault(int faults, unsigned int nth)
-{
-	char line[NAME_SIZE];
-	int len = snprintf(line, sizeof(line), "%u", nth);
-
-	return pwrite(faults, line, len, 0) == len ? 0 : -errno;
-}
-
-/* How many more allocations there are up to the one that fails */
-static int get_fault(int faults, unsigned int *nth)
-{
-	char line[NAME_SIZE];
-	ssize_t len = pread(faults, line, sizeof(line) - 1, 0);
-
-	if (len <= 0)
-		return -EIO;
-	line[len] = '\0';
-	*nth = strtoul(line, NULL, 10);
-	return 0;
-}
-
-/* How many allocations have failed since open_faults(), or a negative errno */
-static int failed_allocations(void)
-{
-	static const char * const paths[] = { SLAB_FAULTS, PAGE_FAULTS };
-	char line[NAME_SIZE];
-	int failed = 0;
-
-	for (unsigned int i = 0; i < ARRAY_SIZE(paths); i++) {
-		if (read_line(paths[i], line))
-			return -errno;
-		failed += atoi(FAULTS) - atoi(line);
-	}
-	return failed;
-}
-
-/* Let the next attach fail with an error; returns 0 or a negative errno */
-static int fail_next_attach(int error)
-{
-	char line[NAME_SIZE];
-
-	/* The test before this may have named the function already */
-	if (write_line(FUNCTION_FAULTS "/inject", ATTACH_FUNCTION) &&
-	    errno != EBUSY)
-		return -errno;
-	snprintf(line, sizeof(line), "%#llx", (long long)-error);
-	if (write_line(FUNCTION_FAULTS "/" ATTACH_FUNCTION "/retval", line) ||
-	    write_line(FUNCTION_FAULTS "/times", "1"))
-		return -errno;
-	return 0;
+	return interface == TYPE1 ? "a container has no attach of its own" :
+				    open_faults(faults);
 }
 
 /* Address spaces; functions return 0 or a negative errno */
@@ -915,7 +608,7 @@ FIXTURE_SETUP(user_dma)
 		SKIP(return, "no /dev/iommu");
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(devices); i++)
-		ASSERT_TRUE(bind_to_vfio(&devices[i]));
+		ASSERT_TRUE(bind_device(&devices[i], "vfio-pci"));
 	if (!type1 && access("/dev/vfio/devices", F_OK))
 		SKIP(return, "this kernel's VFIO has no device nodes");
 
@@ -1045,7 +738,7 @@ TEST_F_TIMEOUT(user_dma, replace_fails, SECONDS)
 	const char *reason;
 	unsigned int nth;
 
-	reason = open_faults(variant->interface, &faults);
+	reason = open_attach_faults(variant->interface, &faults);
 	if (reason)
 		SKIP(return, "%s", reason);
 
@@ -1108,7 +801,7 @@ TEST_F_TIMEOUT(user_dma, first_fails, SECONDS)
 	const char *reason;
 	unsigned int nth;
 
-	reason = open_faults(variant->interface, &faults);
+	reason = open_attach_faults(variant->interface, &faults);
 	if (reason)
 		SKIP(return, "%s", reason);
 
@@ -1160,7 +853,7 @@ TEST_F_TIMEOUT(user_dma, attach_refused, SECONDS)
 	struct space other = self->space;
 	const char *reason;
 
-	reason = set_faults(variant->interface);
+	reason = set_attach_faults(variant->interface);
 	if (reason)
 		SKIP(return, "%s", reason);
 	if (access(FUNCTION_FAULTS, F_OK))
@@ -1343,7 +1036,7 @@ TEST_F_TIMEOUT(user_dma, unplugged, SECONDS)
 	/* It comes back, and into the space that it had left */
 	ASSERT_EQ(0, write_line("/sys/bus/pci/rescan", "1"));
 	wait_for_device(&devices[0], true);
-	ASSERT_TRUE(bind_to_vfio(&devices[0]));
+	ASSERT_TRUE(bind_device(&devices[0], "vfio-pci"));
 	ASSERT_EQ(0, edu_open(&self->edu[0], &self->space, &devices[0]));
 	fill(self->page[0], 30);
 	ASSERT_EQ(0, edu_copy(&self->edu[0], iova_of(0), iova_of(1)));
