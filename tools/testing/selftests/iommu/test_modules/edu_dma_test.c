@@ -31,29 +31,13 @@
 
 #include <linux/debugfs.h>
 #include <linux/dma-mapping.h>
-#include <linux/io-64-nonatomic-lo-hi.h>
-#include <linux/iopoll.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/uaccess.h>
 
-#define EDU_VENDOR		0x1234
-#define EDU_DEVICE		0x11e8
-
-#define EDU_DMA_SOURCE		0x80
-#define EDU_DMA_TARGET		0x88
-#define EDU_DMA_COUNT		0x90
-#define EDU_DMA_COMMAND		0x98
-#define EDU_DMA_RUN		BIT(0)
-#define EDU_DMA_TO_MEMORY	BIT(1)
-
-/* Where the device sees its own buffer. */
-#define EDU_BUFFER		0x40000
-
-#define EDU_DMA_POLL_US		1000
-#define EDU_DMA_TIMEOUT_US	(30 * USEC_PER_SEC)
+#include "edu.h"
 
 #define VICTIM_VALUE		0x756e746f75636865ULL
 
@@ -81,22 +65,6 @@ static unsigned int edu_source_index(void)
 	return PAGE_SIZE / sizeof(u64) - 1;
 }
 
-static int edu_transfer(struct edu *edu, u64 source, u64 target, u64 command)
-{
-	u64 state;
-
-	lockdep_assert_held(&edu->lock);
-
-	writeq(source, edu->regs + EDU_DMA_SOURCE);
-	writeq(target, edu->regs + EDU_DMA_TARGET);
-	writeq(sizeof(u64), edu->regs + EDU_DMA_COUNT);
-	writeq(command | EDU_DMA_RUN, edu->regs + EDU_DMA_COMMAND);
-
-	return readq_poll_timeout(edu->regs + EDU_DMA_COMMAND, state,
-				  !(state & EDU_DMA_RUN), EDU_DMA_POLL_US,
-				  EDU_DMA_TIMEOUT_US);
-}
-
 static int edu_write_value(struct edu *edu, u64 address, u64 value)
 {
 	unsigned int index = edu_source_index();
@@ -107,12 +75,13 @@ static int edu_write_value(struct edu *edu, u64 address, u64 value)
 	WRITE_ONCE(edu->mapped[index], value);
 	/* The device reads the value when the engine is started. */
 	dma_wmb();
-	ret = edu_transfer(edu, edu->mapped_address + index * sizeof(u64),
+	ret = edu_transfer(edu->regs,
+			   edu->mapped_address + index * sizeof(u64),
 			   EDU_BUFFER, 0);
 	if (ret)
 		return ret;
 
-	return edu_transfer(edu, EDU_BUFFER, address, EDU_DMA_TO_MEMORY);
+	return edu_transfer(edu->regs, EDU_BUFFER, address, EDU_DMA_TO_MEMORY);
 }
 
 static ssize_t edu_dma_write(struct file *file, const char __user *user,
@@ -176,27 +145,25 @@ static const struct file_operations edu_dma_stream_fops = {
 /* What software that does not care for drivers could make a device do */
 static int edu_write_unbound(struct pci_dev *pdev, u64 address)
 {
-	struct edu edu = {};
+	void __iomem *regs;
 	int ret;
+
+	device_lock_assert(&pdev->dev);
 
 	ret = pci_enable_device_mem(pdev);
 	if (ret)
 		return ret;
-	edu.regs = pci_iomap(pdev, 0, 0);
-	if (!edu.regs) {
+	regs = pci_iomap(pdev, 0, 0);
+	if (!regs) {
 		ret = -ENOMEM;
 		goto out_disable;
 	}
 
-	mutex_init(&edu.lock);
 	pci_set_master(pdev);
-	scoped_guard(mutex, &edu.lock)
-		ret = edu_transfer(&edu, EDU_BUFFER, address,
-				   EDU_DMA_TO_MEMORY);
+	ret = edu_transfer(regs, EDU_BUFFER, address, EDU_DMA_TO_MEMORY);
 	pci_clear_master(pdev);
-	mutex_destroy(&edu.lock);
 
-	pci_iounmap(pdev, edu.regs);
+	pci_iounmap(pdev, regs);
 out_disable:
 	pci_disable_device(pdev);
 	return ret;
