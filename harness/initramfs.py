@@ -14,7 +14,7 @@ from .say import LabError, run_logged, log_path
 
 GUEST = settings.HARNESS / "guest"
 SCRIPTS = ("init", "agent")
-PROGRAMS = ("add-vdpa-device", "load-crash-kernel")
+PROGRAMS = ("add-vdpa-device", "disk-load", "load-crash-kernel")
 KEPT = 8
 FOLDERS = ("bin", "sbin", "dev", "proc", "sys", "run", "root", "tmp", "lab")
 

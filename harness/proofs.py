@@ -4,7 +4,7 @@
 import functools
 import hashlib
 
-from . import hardware
+from . import hardware, machinespec
 
 DATA_MIB = 16
 # The data are numbered records, so that one in the wrong place shows.
@@ -135,6 +135,14 @@ def not_granted(machine, name, reason, kind="an identity"):
     """The line that says why it is not."""
     return (f"{kind} default domain not granted, iommu group "
             f"{machine.group_of(name).number} (parameter): {reason}")
+
+
+def edu_pair():
+    """Two functions of one card, without ACS between them: one group."""
+    return [machinespec.Device(f"pair{number}", "edu", f"00:0a.{number}",
+                               {"dma_mask": "0xffffffffffffffff",
+                                "multifunction": "on"})
+            for number in range(2)]
 
 
 class Edu:

@@ -20,7 +20,7 @@ RESULT = re.compile(r"^\s*(not )?ok \d+ ?-? ?(.*)$")
 FIGURE = re.compile(r"^# (\d+ .*)$")
 BLOCKED = re.compile(r"^# (\S+) must not reach (0x[0-9a-f]+)$", re.MULTILINE)
 # A test of harness/tests/ runs these, and looks at what they leave behind.
-ELSEWHERE = ("user_dma", "vdpa_domain")
+ELSEWHERE = ("group_faults", "group_fire", "user_dma", "vdpa_domain")
 
 
 def programs():

@@ -50,3 +50,20 @@ def test_identity_reaches_physical_memory(edu0, edu1):
     assert edu1.victim_value == 0x9999aaaabbbbcccc
     edu1.write(edu0.victim_address, 0xddddeeeeffff0000)
     assert edu0.victim_value == 0xddddeeeeffff0000
+
+
+@pytest.mark.needs("identity-to-dma")
+def test_nothing_is_left_of_identity(named, edu0, edu1):
+    """What a device could reach before its group was changed."""
+    victim = edu0.victim_address
+    edu1.write(victim, 0x1111aaaa2222bbbb)
+    assert edu0.victim_value == 0x1111aaaa2222bbbb
+    assert proofs.set_type(named, "edu1", "DMA") == 0
+    named.expect_fault("edu1", victim)
+    edu1.write(victim, 0x3333cccc4444dddd)
+    assert named.wait_for_fault("edu1", victim)
+    assert edu0.victim_value == 0x1111aaaa2222bbbb
+    edu1.write(edu1.mapped_address, 0x3333cccc4444dddd)
+    assert edu1.mapped_value == 0x3333cccc4444dddd
+    assert proofs.set_type(named, "edu1", "auto") == 0
+    assert named.group_of("edu1").type == "identity"
