@@ -68,7 +68,7 @@ static int map_nothing(struct iommu_domain *domain, unsigned long iova,
 		       phys_addr_t paddr, size_t pgsize, size_t pgcount,
 		       int prot, gfp_t gfp, size_t *mapped)
 {
-	return -ENOMEM;
+	return -ENXIO;
 }
 
 static size_t unmap_nothing(struct iommu_domain *domain, unsigned long iova,
@@ -597,12 +597,12 @@ static void test_blocked_when_it_cannot_go_back(struct kunit *test)
 	before = mdev->attached;
 
 	calls.direct = true;
-	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "DMA"), -ENOMEM);
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "DMA"), -ENXIO);
 	expect_home(test, mdev);
 	KUNIT_EXPECT_PTR_EQ(test, mdev->attached, before);
 
 	mdev->refuses = before;
-	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "DMA"), -ENOMEM);
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "DMA"), -ENXIO);
 	KUNIT_EXPECT_PTR_EQ(test, mdev->attached, &static_blocked);
 	KUNIT_EXPECT_PTR_EQ(test, default_domain(mdev), before);
 	KUNIT_EXPECT_EQ(test, mock->live_domains, 1);

@@ -11,6 +11,8 @@
 #include <linux/err.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/kernfs.h>
+#include <linux/kobject.h>
 #include <linux/mount.h>
 #include <linux/property.h>
 #include <linux/sizes.h>
@@ -20,8 +22,23 @@
 #include "../iommu-priv.h"
 #include "mock_iommu.h"
 
+/* As on the buses of real devices: a driver that is bound uses the group */
+static int mock_dma_configure(struct device *dev)
+{
+	return iommu_device_use_default_domain(dev);
+}
+
+static void mock_dma_cleanup(struct device *dev)
+{
+	iommu_device_unuse_default_domain(dev);
+}
+
 static const struct bus_type mock_buses[] = {
-	{ .name = "iommu_kunit" },
+	{
+		.name = "iommu_kunit",
+		.dma_configure = mock_dma_configure,
+		.dma_cleanup = mock_dma_cleanup,
+	},
 	{ .name = "iommu_kunit_second" },
 };
 
@@ -575,4 +592,79 @@ int mock_group_write(struct mock_device *mdev, const char *file,
 	};
 
 	return mock_group_access(mdev, file, O_WRONLY, mock_write, &buffer);
+}
+
+static struct mock_uevents *listener;
+
+static const char *env_value(const struct kobj_uevent_env *env,
+			     const char *name)
+{
+	size_t len = strlen(name);
+
+	for (int i = 0; i < env->envp_idx; i++)
+		if (!strncmp(env->envp[i], name, len) &&
+		    env->envp[i][len] == '=')
+			return env->envp[i] + len + 1;
+	return "";
+}
+
+/* Called for every uevent of a group, when its other variables are there */
+static int mock_group_uevent(const struct kobject *group,
+			     struct kobj_uevent_env *env)
+{
+	struct mock_uevent *event;
+
+	if (kstrtoint(kobject_name(group), 10, &listener->last_group))
+		listener->last_group = -1;
+	if (listener->count++ >= ARRAY_SIZE(listener->events))
+		return 0;
+	event = &listener->events[listener->count - 1];
+	strscpy(event->action, env_value(env, "ACTION"));
+	strscpy(event->type, env_value(env, "IOMMU_GROUP_TYPE"));
+	strscpy(event->source, env_value(env, "IOMMU_GROUP_TYPE_SOURCE"));
+	return 0;
+}
+
+static const struct kset_uevent_ops mock_uevent_ops = {
+	.uevent = mock_group_uevent,
+};
+
+static void mock_stop_listening(void *data)
+{
+	struct kset *groups = data;
+
+	groups->uevent_ops = NULL;
+	listener = NULL;
+	kset_put(groups);
+}
+
+/**
+ * mock_listen - hear the uevents of all groups until the test ends
+ * @test: the test
+ *
+ * Context: process context. Nothing else may make or change groups meanwhile,
+ * and on a machine whose groups are only mocked nothing does.
+ *
+ * Return: where the events are counted and noted from now on. Never NULL.
+ */
+struct mock_uevents *mock_listen(struct kunit *test)
+{
+	struct mock_uevents *events;
+	struct kernfs_node *node;
+	struct kset *groups;
+
+	events = kunit_kzalloc(test, sizeof(*events), GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, events);
+	/* The set of the groups is known by its place in sysfs only */
+	node = kernfs_find_and_get(kernel_kobj->sd, "iommu_groups");
+	KUNIT_ASSERT_NOT_NULL(test, node);
+	groups = kset_get(to_kset(node->priv));
+	kernfs_put(node);
+	KUNIT_ASSERT_NULL(test, groups->uevent_ops);
+	listener = events;
+	groups->uevent_ops = &mock_uevent_ops;
+	KUNIT_ASSERT_EQ(test,
+			kunit_add_action_or_reset(test, mock_stop_listening,
+						  groups), 0);
+	return events;
 }

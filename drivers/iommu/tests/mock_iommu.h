@@ -117,6 +117,30 @@ static inline struct mock_device *to_mock_device(struct device *dev)
 	return container_of(dev, struct mock_device, dev);
 }
 
+/**
+ * struct mock_uevent - a uevent of a group
+ * @action: its ACTION
+ * @type: its IOMMU_GROUP_TYPE, or nothing
+ * @source: its IOMMU_GROUP_TYPE_SOURCE, or nothing
+ */
+struct mock_uevent {
+	char action[16];
+	char type[16];
+	char source[16];
+};
+
+/**
+ * struct mock_uevents - what was heard of the groups
+ * @count: uevents so far, or since the test has set it to 0
+ * @last_group: the number of the group that sent the last one
+ * @events: the first of them
+ */
+struct mock_uevents {
+	unsigned int count;
+	int last_group;
+	struct mock_uevent events[8];
+};
+
 extern const struct iommu_domain_ops mock_domain_ops;
 
 struct mock_iommu *mock_iommu_create(struct kunit *test);
@@ -137,5 +161,6 @@ int mock_group_read(struct mock_device *mdev, const char *file, char *buf,
 		    size_t size);
 int mock_group_write(struct mock_device *mdev, const char *file,
 		     const char *text);
+struct mock_uevents *mock_listen(struct kunit *test);
 
 #endif /* __MOCK_IOMMU_H */

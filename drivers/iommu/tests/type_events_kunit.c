@@ -51,6 +51,7 @@ enum event {
 	JOIN_USED_PASSTHROUGH,
 	JOIN_USED_TRANSLATED,
 	WRITE_USED,
+	WRITE_USED_DMA,
 	WRITE_USED_DMA_FQ,
 	LEAVE,
 	REMAKE,
@@ -68,64 +69,112 @@ static const char * const event_names[NR_EVENTS] = {
 	"in use, device that must bypass joins",
 	"in use, device with a wish joins",
 	"in use, device to be translated joins",
-	"in use, the other type is written", "in use, DMA-FQ is written",
+	"in use, the other type is written", "in use, DMA is written",
+	"in use, DMA-FQ is written",
 	"device leaves", "group is emptied and made again",
 };
 
 /*
- * The expected result in three letters.
+ * The expected result in four letters.
  * Type: I identity, D DMA, L DMA-FQ, F the system's default, which is lazy here.
  * Source: u untrusted, d driver, p parameter, q quirk, = default,
  *	f fallback, s sysfs.
  * What else: . nothing, E the write fails, R the joining device is refused.
+ * Uevent: + one, with this type and source, - none.
  */
-static const char cells[NR_EVENTS][NR_STARTS][4] = {
-	/*                           U      DD     DI     P      Q
-	 *                           def    f      sI     sD
+static const char cells[NR_EVENTS][NR_STARTS][5] = {
+	/*	  U       DD      DI      P       Q
+	 *	  def     f       sI      sD
 	 */
-	[STAYS]                 = { "Du.", "Dd.", "Id.", "Ip.", "Iq.",
-				    "F=.", "Ff.", "Is.", "Ds." },
-	[WRITE_AUTO]            = { "Du.", "Dd.", "Id.", "Ip.", "Iq.",
-				    "F=.", "Ff.", "F=.", "F=." },
-	[WRITE_IDENTITY]        = { "DuE", "DdE", "Id.", "Ip.", "Iq.",
-				    "Is.", "FfE", "Is.", "Is." },
-	[WRITE_DMA]             = { "Du.", "Dd.", "IdE", "Ds.", "Ds.",
-				    "Ds.", "Ds.", "Ds.", "Ds." },
-	[WRITE_DMA_FQ]          = { "DuE", "DdE", "IdE", "Ls.", "Ls.",
-				    "F=.", "Ff.", "Ls.", "Ls." },
-	[JOIN_PLAIN]            = { "Du.", "Dd.", "Id.", "F=.", "F=.",
-				    "F=.", "F=.", "Is.", "Ds." },
-	[JOIN_UNTRUSTED]        = { "Du.", "Du.", "IdR", "Du.", "Du.",
-				    "Du.", "Du.", "Du.", "Du." },
-	[JOIN_DRIVER_DMA]       = { "Du.", "Dd.", "IdR", "Dd.", "Dd.",
-				    "Dd.", "Dd.", "IsR", "Ds." },
+	[STAYS] = {
+		"Du.-", "Dd.-", "Id.-", "Ip.-", "Iq.-",
+		"F=.-", "Ff.-", "Is.-", "Ds.-",
+	},
+	[WRITE_AUTO] = {
+		"Du.-", "Dd.-", "Id.-", "Ip.-", "Iq.-",
+		"F=.-", "Ff.-", "F=.+", "F=.+",
+	},
+	[WRITE_IDENTITY] = {
+		"DuE-", "DdE-", "Id.-", "Ip.-", "Iq.-",
+		"Is.+", "FfE-", "Is.-", "Is.+",
+	},
+	[WRITE_DMA] = {
+		"Du.-", "Dd.-", "IdE-", "Ds.+", "Ds.+",
+		"Ds.+", "Ds.+", "Ds.+", "Ds.-",
+	},
+	[WRITE_DMA_FQ] = {
+		"DuE-", "DdE-", "IdE-", "Ls.+", "Ls.+",
+		"F=.-", "Ff.-", "Ls.+", "Ls.+",
+	},
+	[JOIN_PLAIN] = {
+		"Du.-", "Dd.-", "Id.-", "F=.+", "F=.+",
+		"F=.-", "F=.+", "Is.-", "Ds.-",
+	},
+	[JOIN_UNTRUSTED] = {
+		"Du.-", "Du.+", "IdR-", "Du.+", "Du.+",
+		"Du.+", "Du.+", "Du.+", "Du.+",
+	},
+	[JOIN_DRIVER_DMA] = {
+		"Du.-", "Dd.-", "IdR-", "Dd.+", "Dd.+",
+		"Dd.+", "Dd.+", "IsR-", "Ds.-",
+	},
 	/* A driver that requires both gets identity, with an error, as at boot */
-	[JOIN_DRIVER_IDENTITY]  = { "Du.", "Dd.", "Id.", "Id.", "Id.",
-				    "Id.", "Ff.", "Is.", "Ds." },
-	[JOIN_PASSTHROUGH]      = { "Du.", "Dd.", "Id.", "Ip.", "Ip.",
-				    "F=.", "Ff.", "Is.", "Ds." },
-	[JOIN_TRANSLATED]       = { "Du.", "Dd.", "Id.", "Fp.", "Fp.",
-				    "Fp.", "Fp.", "Is.", "Ds." },
-	[JOIN_USED_PLAIN]       = { "Du.", "Dd.", "Id.", "Ip.", "Iq.",
-				    "F=.", "Ff.", "Is.", "Ds." },
-	[JOIN_USED_UNTRUSTED]   = { "Du.", "Dd.", "IdR", "IpR", "IqR",
-				    "F=.", "Ff.", "IsR", "Ds." },
-	[JOIN_USED_DRIVER_DMA]  = { "Du.", "Dd.", "IdR", "IpR", "IqR",
-				    "F=.", "Ff.", "IsR", "Ds." },
-	[JOIN_USED_DRIVER_IDENTITY] = { "Du.", "Dd.", "Id.", "Ip.", "Iq.",
-					"F=.", "Ff.", "Is.", "Ds." },
-	[JOIN_USED_PASSTHROUGH] = { "Du.", "Dd.", "Id.", "Ip.", "Iq.",
-				    "F=.", "Ff.", "Is.", "Ds." },
-	[JOIN_USED_TRANSLATED]  = { "Du.", "Dd.", "Id.", "Ip.", "Iq.",
-				    "F=.", "Ff.", "Is.", "Ds." },
-	[WRITE_USED]            = { "DuE", "DdE", "IdE", "IpE", "IqE",
-				    "F=E", "FfE", "IsE", "DsE" },
-	[WRITE_USED_DMA_FQ]     = { "DuE", "DdE", "IdE", "IpE", "IqE",
-				    "F=E", "FfE", "IsE", "Ls." },
-	[LEAVE]                 = { "Du.", "Dd.", "Id.", "Ip.", "Iq.",
-				    "F=.", "Ff.", "Is.", "Ds." },
-	[REMAKE]                = { "Du.", "Dd.", "Id.", "Ip.", "Iq.",
-				    "F=.", "Ff.", "F=.", "F=." },
+	[JOIN_DRIVER_IDENTITY] = {
+		"Du.-", "Dd.-", "Id.-", "Id.+", "Id.+",
+		"Id.+", "Ff.-", "Is.-", "Ds.-",
+	},
+	[JOIN_PASSTHROUGH] = {
+		"Du.-", "Dd.-", "Id.-", "Ip.-", "Ip.+",
+		"F=.-", "Ff.-", "Is.-", "Ds.-",
+	},
+	[JOIN_TRANSLATED] = {
+		"Du.-", "Dd.-", "Id.-", "Fp.+", "Fp.+",
+		"Fp.+", "Fp.+", "Is.-", "Ds.-",
+	},
+	[JOIN_USED_PLAIN] = {
+		"Du.-", "Dd.-", "Id.-", "Ip.-", "Iq.-",
+		"F=.-", "Ff.-", "Is.-", "Ds.-",
+	},
+	[JOIN_USED_UNTRUSTED] = {
+		"Du.-", "Dd.-", "IdR-", "IpR-", "IqR-",
+		"F=.-", "Ff.-", "IsR-", "Ds.-",
+	},
+	[JOIN_USED_DRIVER_DMA] = {
+		"Du.-", "Dd.-", "IdR-", "IpR-", "IqR-",
+		"F=.-", "Ff.-", "IsR-", "Ds.-",
+	},
+	[JOIN_USED_DRIVER_IDENTITY] = {
+		"Du.-", "Dd.-", "Id.-", "Ip.-", "Iq.-",
+		"F=.-", "Ff.-", "Is.-", "Ds.-",
+	},
+	[JOIN_USED_PASSTHROUGH] = {
+		"Du.-", "Dd.-", "Id.-", "Ip.-", "Iq.-",
+		"F=.-", "Ff.-", "Is.-", "Ds.-",
+	},
+	[JOIN_USED_TRANSLATED] = {
+		"Du.-", "Dd.-", "Id.-", "Ip.-", "Iq.-",
+		"F=.-", "Ff.-", "Is.-", "Ds.-",
+	},
+	[WRITE_USED] = {
+		"DuE-", "DdE-", "IdE-", "IpE-", "IqE-",
+		"F=E-", "FfE-", "IsE-", "DsE-",
+	},
+	[WRITE_USED_DMA] = {
+		"Du.-", "Dd.-", "IdE-", "IpE-", "IqE-",
+		"Ds.+", "Ds.+", "IsE-", "Ds.-",
+	},
+	[WRITE_USED_DMA_FQ] = {
+		"DuE-", "DdE-", "IdE-", "IpE-", "IqE-",
+		"F=.-", "Ff.-", "IsE-", "Ls.+",
+	},
+	[LEAVE] = {
+		"Du.-", "Dd.-", "Id.-", "Ip.-", "Iq.-",
+		"F=.-", "Ff.-", "Is.-", "Ds.-",
+	},
+	[REMAKE] = {
+		"Du.-", "Dd.-", "Id.-", "Ip.-", "Iq.-",
+		"F=.-", "Ff.-", "F=.-", "F=.-",
+	},
 };
 
 static void cell_name(const unsigned int *cell, char *desc)
@@ -296,6 +345,25 @@ static void expect_group(struct kunit *test, struct mock_device *mdev,
 	KUNIT_EXPECT_STREQ(test, strim(buf), source);
 }
 
+/* What the group's files say now is what was announced, if anything was */
+static void expect_event(struct kunit *test, struct mock_device *mdev,
+			 const struct mock_uevents *events, char sent)
+{
+	const struct mock_uevent *event = &events->events[0];
+	char buf[32] = "";
+
+	KUNIT_EXPECT_EQ(test, events->count, sent == '+');
+	if (!events->count)
+		return;
+	KUNIT_EXPECT_EQ(test, events->last_group,
+			iommu_group_id(mdev->dev.iommu_group));
+	KUNIT_EXPECT_STREQ(test, event->action, "change");
+	mock_group_read(mdev, "type", buf, sizeof(buf));
+	KUNIT_EXPECT_STREQ(test, event->type, strim(buf));
+	mock_group_read(mdev, "type_source", buf, sizeof(buf));
+	KUNIT_EXPECT_STREQ(test, event->source, strim(buf));
+}
+
 static void test_cell(struct kunit *test)
 {
 	unsigned int number = *(const unsigned int *)test->param_value;
@@ -303,6 +371,7 @@ static void test_cell(struct kunit *test)
 	enum event event = number / NR_STARTS;
 	const char *cell = cells[event][start];
 	struct mock_device *mdev, *other;
+	struct mock_uevents *events;
 	struct iommu_group *group;
 	struct mock_iommu *mock;
 	bool in_use = false;
@@ -310,7 +379,12 @@ static void test_cell(struct kunit *test)
 	mock = create_lazy(test);
 	mock_iommu_register(test, mock);
 	mdev = starting_device(test, start);
+	events = mock_listen(test);
 	start_group(test, mdev, start);
+	/* The group's first domain is not announced, the change to another is */
+	KUNIT_EXPECT_EQ(test, events->count,
+			start == SYSFS_IDENTITY || start == SYSFS_DMA);
+	events->count = 0;
 	other = joining_device(test, event);
 
 	switch (event) {
@@ -333,6 +407,11 @@ static void test_cell(struct kunit *test)
 		in_use = true;
 		expect_write(test, mdev, cell[0] == 'I' ? "DMA" : "identity",
 			     cell[2]);
+		break;
+	case WRITE_USED_DMA:
+		use(test, mdev);
+		in_use = true;
+		expect_write(test, mdev, "DMA", cell[2]);
 		break;
 	case WRITE_USED_DMA_FQ:
 		use(test, mdev);
@@ -366,6 +445,7 @@ static void test_cell(struct kunit *test)
 	}
 
 	expect_group(test, mdev, cell);
+	expect_event(test, mdev, events, cell[3]);
 	if (in_use)
 		iommu_device_unuse_default_domain(&mdev->dev);
 }
