@@ -21,9 +21,9 @@ from .say import LabError, tail
 
 # Nothing is tested by how long it takes; these only end what hangs, and are
 # for the test kernel.
-BOOT_SECONDS = 180
-COMMAND_SECONDS = 120
-END_SECONDS = 180
+BOOT_SECONDS = 900
+COMMAND_SECONDS = 600
+END_SECONDS = 600
 
 GROUPS_SCRIPT = """
 cd /sys/kernel/iommu_groups || exit 1
@@ -65,7 +65,7 @@ leaks=/sys/kernel/debug/kmemleak
 [ -e $leaks ] || exit 0
 echo scan >$leaks && sleep 6 && echo scan >$leaks && cat $leaks
 """
-LEAK_SECONDS = 300
+LEAK_SECONDS = 600
 
 
 def run_logs(what):
