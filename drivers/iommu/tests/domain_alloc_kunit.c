@@ -59,8 +59,14 @@ static void own_free(struct iommu_domain *domain)
 	mock_domain_ops.free(domain);
 }
 
+static void own_flush_iotlb_all(struct iommu_domain *domain)
+{
+	mock_domain_ops.flush_iotlb_all(domain);
+}
+
 static const struct iommu_domain_ops own_domain_ops = {
 	.attach_dev = static_attach_dev,
+	.flush_iotlb_all = own_flush_iotlb_all,
 	.free = own_free,
 };
 
@@ -88,6 +94,7 @@ static const struct iommu_domain_ops full_domain_ops = {
 	.map_pages = map_nothing,
 	.unmap_pages = unmap_nothing,
 	.iova_to_phys = nothing_mapped,
+	.flush_iotlb_all = own_flush_iotlb_all,
 	.free = own_free,
 };
 

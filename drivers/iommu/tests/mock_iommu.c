@@ -132,8 +132,14 @@ static void mock_remove_dev_pasid(struct device *dev, ioasid_t pasid,
 	atomic_dec(&to_mock_domain(domain)->pasids);
 }
 
+/* There is nothing to flush, but who can defer it has to be able to do it */
+static void mock_flush_iotlb_all(struct iommu_domain *domain)
+{
+}
+
 const struct iommu_domain_ops mock_domain_ops = {
 	.attach_dev = mock_attach_dev,
+	.flush_iotlb_all = mock_flush_iotlb_all,
 	.set_dev_pasid = mock_set_dev_pasid,
 	.free = mock_domain_free,
 };
