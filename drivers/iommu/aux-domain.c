@@ -337,10 +337,10 @@ static void aux_detach(struct aux_use *use)
  * be bound to a device of the group meanwhile, as always while PASIDs are in
  * use.
  *
- * @domain stays the caller's. It must be detached everywhere before it is freed:
- * a domain that is freed while attached is leaked, with a warning. Its memory is
- * never used again, but the devices still reach what is mapped in it until they
- * are detached or their drivers unbound.
+ * @domain stays the caller's. It must be detached everywhere before it is
+ * freed: a domain that is freed while attached is leaked, with a warning. Its
+ * memory is never used again, but the devices still reach what is mapped in it
+ * until they are detached or their drivers unbound.
  *
  * Only the driver that is bound to @dev, or that is being bound, may call this.
  *

@@ -110,7 +110,7 @@ def test_files_stay(filesystem, long, record_property):
 # Data under load
 
 def alternate(machine, number, names):
-    """Change groups with bound drivers to and fro, so many times in all."""
+    """Change groups with bound drivers, so many times in all."""
     groups = " ".join(str(machine.group_of(name).number) for name in names)
     machine.run(
         f"cd /sys/kernel/iommu_groups; for i in $(seq {number // 2}); do "
@@ -153,7 +153,7 @@ def stop_load(machine, *names):
 
 
 def test_load_while_flushes_change(boot, long, record_property):
-    """Both disks are busy; the invalidation of both changes to and fro."""
+    """Both disks are busy; the invalidation of both changes back and forth."""
     names = ("disk0", "disk1")
     number = ALTERNATIONS if long else SHORT_ALTERNATIONS
     with boot("load") as machine:

@@ -106,4 +106,3 @@ def test_everything_at_once(machine, kernel, request, record_property):
         proofs.set_driver(machine, card.name, "unbind")
         works(machine, card.name)
         machine.unplug(card.name)
-    machine.run("rmmod edu_managed_test edu_dma_test")

@@ -16,7 +16,7 @@
 #define IOMMU_PASIDS	BIT(20)
 #define MANY_DOMAINS	300
 
-/* As default domains are lazy or strict by what the driver and the system say */
+/* Lazy or strict, that is not this suite's business */
 static bool is_default_domain(struct mock_device *mdev)
 {
 	struct iommu_group *group = mdev->dev.iommu_group;

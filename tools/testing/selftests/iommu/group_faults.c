@@ -39,8 +39,8 @@
 #define EDU_FILES	DEBUGFS "/" DRIVER
 
 /* Without GROUP_FAULTS_EACH: the first failures, and each so many of the rest */
-#define FIRST_FAILURES	8
-#define EACH_FAILURES	32
+#define FIRST_FAILURES	4
+#define EACH_FAILURES	64
 
 /* What an attach is made to fail with; nothing else here says that */
 #define ATTACH_ERROR	EXDEV

@@ -3,8 +3,8 @@
  * Several domains on one device, driven from user space, on the functions of
  * pasid_bus.c. In debugfs, aux_domain_test/:
  *
- *   capable            for every PCI device, its address and whether it can
- *                      have auxiliary domains
+ *   capable            for every PCI device, its address and 1 if it can have
+ *                      auxiliary domains, else 0
  *   domains            for every one its number in this file, its id or an
  *                      error, and the physical address of the page that is
  *                      mapped in it, at 1 MiB times the number and one

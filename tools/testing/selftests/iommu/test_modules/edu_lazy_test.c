@@ -13,10 +13,10 @@
  *   run      takes "queued" or "begun", and returns when it is done. A page is
  *            mapped through the DMA API, and the device writes FIRST to it.
  *            Then the page is unmapped, and the device writes SECOND to where
- *            it was. In between there is a wait for go: after the unmap, or
- *            inside of it, where the IOMMU's tables have been cleared and no
- *            flush was queued yet.
- *   waiting  whether it waits for go
+ *            it was. In between it waits until "go" is written: after the
+ *            unmap, or inside of it, where the IOMMU's tables have been
+ *            cleared and no flush was queued yet.
+ *   waiting  whether it waits
  *   go       1 ends the wait, also one that has not begun yet
  *   address  the bus address of the page
  *   value    what is in the page

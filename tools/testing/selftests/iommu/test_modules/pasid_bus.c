@@ -3,11 +3,14 @@
  * A PCI bus with functions that have PASIDs.
  *
  * QEMU 7.2 emulates an IOMMU with PASIDs, but no device that announces them.
- * This module presents some, on a root bus of its own in PCI segment 0, which
- * the IOMMU of that segment takes for its own like every other bus. A function
- * is a configuration space and nothing else: it has the capabilities for
- * PASIDs, registers that remember what a driver writes, no memory and no
+ * This module presents some, on a root bus of its own in PCI segment 0. A
+ * function is a configuration space and nothing else: it has the capabilities
+ * for PASIDs, registers that remember what a driver writes, no memory and no
  * interrupt, and it never does DMA.
+ *
+ * Firmware does not know this bus. VT-d's driver finds the IOMMU all the same
+ * when the bus's number is one of those that a port has in reserve, and
+ * firmware names the port: then it is for it behind the port.
  *
  * Each function is a device of its own, an endpoint of the root complex, so
  * each gets an IOMMU group of its own.
@@ -25,7 +28,7 @@
 #define CAP_EXPRESS	0x40
 #define CAP_PASID	0x100
 
-static unsigned int bus_number = 0xf0;
+static unsigned int bus_number = 3;
 module_param_named(bus, bus_number, uint, 0444);
 MODULE_PARM_DESC(bus, "Number of the bus");
 
