@@ -421,7 +421,7 @@ static void test_no_op(struct kunit *test)
 
 /*
  * The domain is there, but its DMA cookie is not to be had: the domain goes
- * again, and the group is as if there never was one.
+ * again, and the group is blocked until the next device joins it.
  */
 static void test_cookie_fails(struct kunit *test)
 {
@@ -433,14 +433,18 @@ static void test_cookie_fails(struct kunit *test)
 	calls.cookies = 2;
 	mock_device_add(test, mdev);
 	KUNIT_EXPECT_GE(test, calls.paging, 1);
-	KUNIT_EXPECT_NULL(test, mdev->dev.iommu_group);
-	KUNIT_EXPECT_NULL(test, mdev->attached);
-	KUNIT_EXPECT_EQ(test, mock->live_domains, 0);
+	KUNIT_ASSERT_NOT_NULL(test, mdev->attached);
+	KUNIT_EXPECT_EQ(test, mdev->attached->type, IOMMU_DOMAIN_UNMANAGED);
+	KUNIT_EXPECT_EQ(test, iommu_device_use_default_domain(&mdev->dev),
+			-EACCES);
+	KUNIT_EXPECT_EQ(test, mock->live_domains, 1);
 
 	calls.cookies = 0;
 	mock_device_add(test, next);
+	expect_home(test, mdev);
 	expect_home(test, next);
-	KUNIT_EXPECT_EQ(test, mock->live_domains, 1);
+	/* The one that blocked them is kept */
+	KUNIT_EXPECT_EQ(test, mock->live_domains, 2);
 }
 
 /* The same when the group has a default domain, which it keeps */
@@ -690,7 +694,7 @@ static void test_identity_refused(struct kunit *test)
 	}
 }
 
-/* Neither is translation to be had: there is no group, and no domain */
+/* Neither is translation to be had, nor a domain that blocks: no driver binds */
 static void test_nothing_to_be_had(struct kunit *test)
 {
 	struct mock_iommu *mock = create(test, true);
@@ -703,8 +707,11 @@ static void test_nothing_to_be_had(struct kunit *test)
 	mock_device_add(test, mdev);
 	KUNIT_EXPECT_EQ(test, calls.identity, 1);
 	KUNIT_EXPECT_GE(test, calls.paging, 1);
-	KUNIT_EXPECT_EQ(test, calls.user, 0);
-	KUNIT_EXPECT_NULL(test, mdev->dev.iommu_group);
+	/* The driver has no other way to block than an empty domain */
+	KUNIT_EXPECT_EQ(test, calls.user, 1);
+	KUNIT_EXPECT_NULL(test, mdev->attached);
+	KUNIT_EXPECT_EQ(test, iommu_device_use_default_domain(&mdev->dev),
+			-EACCES);
 	KUNIT_EXPECT_EQ(test, mock->live_domains, 0);
 }
 
