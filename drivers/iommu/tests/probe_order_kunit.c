@@ -206,11 +206,6 @@ static void plant_failure(struct mock_device **members, enum failure failure)
 		members[1]->untrusted = true;
 		members[1]->def_type = IOMMU_DOMAIN_IDENTITY;
 		break;
-	case ALLOCATION:
-		/* Of a lazy domain, and of the strict one in its place */
-		members[0]->fail_allocs =
-			1 + IS_ENABLED(CONFIG_IOMMU_DEFAULT_DMA_LAZY);
-		break;
 	case ALLOCATION_ALL:
 		members[0]->fail_allocs = UINT_MAX;
 		break;
@@ -226,6 +221,23 @@ static void plant_failure(struct mock_device **members, enum failure failure)
 	default:
 		break;
 	}
+}
+
+/* The group that can have no default domain, though one that blocks */
+static unsigned int poor_group;
+
+static struct iommu_domain *alloc_default(struct device *dev)
+{
+	if (to_mock_device(dev)->group == poor_group)
+		return ERR_PTR(-ENOMEM);
+	return mock_domain_create(dev);
+}
+
+static struct iommu_domain *
+alloc_user(struct device *dev, u32 flags, struct iommu_domain *parent,
+	   const struct iommu_user_data *user_data)
+{
+	return mock_domain_create(dev);
 }
 
 /* The members of the groups take turns in coming to the bus */
@@ -342,6 +354,11 @@ static void test_failure(struct kunit *test)
 
 	add_groups(test, mdevs);
 	plant_failure(mdevs[bad], failure);
+	if (failure == ALLOCATION) {
+		poor_group = bad;
+		mock->ops.domain_alloc_paging = alloc_default;
+		mock->ops.domain_alloc_user = alloc_user;
+	}
 	for (int member = 0; member < GROUP_SIZE; member++)
 		for (int group = 0; group < NR_GROUPS; group++)
 			mock_device_add(test, mdevs[group][member]);
