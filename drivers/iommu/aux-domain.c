@@ -34,7 +34,8 @@
  * the latest when it leaves its group. So the pointers to devices and groups
  * need no references.
  *
- * Lock order: the device's lock, iommu_aux_lock, the group's mutex.
+ * Lock order: the device's lock, iommu_probe_device_lock, iommu_aux_lock, the
+ * group's mutex.
  */
 #define pr_fmt(fmt) "iommu: " fmt
 
@@ -124,7 +125,8 @@ static bool dev_in_iommu_group(struct device *dev)
  *
  * The device gets no number and no domain yet. But from now on it counts as a
  * user of its group's default domain, beside its driver: nobody can claim the
- * group for user space, and the type of the default domain stays.
+ * group for user space, and the default domain stays, but for being lazy or
+ * strict.
  *
  * Only the driver that is bound to @dev, or that is being bound, may call this.
  * It is undone by iommu_disable_aux_domain(), or when the driver is unbound, or
@@ -138,8 +140,8 @@ static bool dev_in_iommu_group(struct device *dev)
  * * -EOPNOTSUPP - not with this device and this IOMMU; what
  *   device_iommu_capable() says for IOMMU_CAP_AUX_DOMAIN
  * * -EBUSY - @dev is enabled already
- * * -EPERM - no driver uses the group through the DMA API; user space may own
- *   it
+ * * -EPERM - @dev's driver does not use the DMA API, or user space owns the
+ *   group
  * * -ENOMEM - out of memory
  */
 int iommu_enable_aux_domain(struct device *dev)
@@ -499,9 +501,12 @@ EXPORT_SYMBOL_GPL(iommu_disable_aux_domain);
  */
 void iommu_aux_forget_device(struct device *dev)
 {
-	guard(mutex)(&iommu_aux_lock);
+	/* Only the driver that is bound enables, so it cannot become set now */
+	if (!dev->iommu || !READ_ONCE(dev->iommu->aux))
+		return;
 
-	if (dev->iommu && dev->iommu->aux)
+	guard(mutex)(&iommu_aux_lock);
+	if (dev->iommu->aux)
 		aux_device_end(dev);
 }
 

@@ -624,7 +624,7 @@ static void test_surprise_removal(struct kunit *test)
 	iommu_domain_free(domain);
 }
 
-/* It leaves its group while it is enabled; a driver may manage DMA itself */
+/* It leaves its group after its driver has gone without a word */
 static void test_removed_enabled(struct kunit *test)
 {
 	struct mock_device *first, *second;
@@ -633,15 +633,14 @@ static void test_removed_enabled(struct kunit *test)
 	create(test);
 	first = add(test, 0, 8);
 	second = add(test, 0, 8);
-	bind(test, second);
-	KUNIT_ASSERT_EQ(test, iommu_enable_aux_domain(&first->dev), 0);
+	bind_enable(test, first);
 	domain = alloc_attach(test, first);
 
+	unbind(first);
 	mock_device_remove(first);
 	expect_pasids(test, first, 0);
 	expect_unattached(test, domain);
 	iommu_domain_free(domain);
-	unbind(second);
 	expect_usable(test, second);
 }
 
@@ -782,8 +781,11 @@ static void test_dma_owner(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, iommu_enable_aux_domain(dev), -EPERM);
 	iommu_device_release_dma_owner(dev);
 
-	/* Another device's driver does, and ends before */
+	/* Another device's driver does, which is not enough */
 	bind(test, sibling);
+	KUNIT_EXPECT_EQ(test, iommu_enable_aux_domain(dev), -EPERM);
+	/* Its own does, and the other one ends before */
+	bind(test, mdev);
 	KUNIT_EXPECT_EQ(test, iommu_enable_aux_domain(dev), 0);
 	unbind(sibling);
 	KUNIT_EXPECT_EQ(test, iommu_device_claim_dma_owner(dev, test), -EPERM);
@@ -793,7 +795,52 @@ static void test_dma_owner(struct kunit *test)
 	expect_reached(test, domain, mdev);
 	detach(domain, mdev);
 	iommu_domain_free(domain);
-	iommu_disable_aux_domain(dev);
+	disable_unbind(mdev);
+	expect_usable(test, mdev);
+}
+
+/* The limit is read when the device is probed, and not when it may be asleep */
+static void test_limit_is_kept(struct kunit *test)
+{
+	struct mock_iommu *mock = create(test);
+	struct mock_device *mdev = add_enabled(test, 0, 8);
+	struct iommu_domain *domain = alloc_attach(test, mdev);
+	u32 limit = mock->iommu.max_pasids;
+
+	mock->iommu.max_pasids = 0;
+	detach(domain, mdev);
+	KUNIT_EXPECT_TRUE(test, device_iommu_capable(&mdev->dev,
+						     IOMMU_CAP_AUX_DOMAIN));
+	KUNIT_EXPECT_EQ(test, attach(domain, mdev), 0);
+	expect_reached(test, domain, mdev);
+	detach(domain, mdev);
+	mock->iommu.max_pasids = limit;
+	iommu_domain_free(domain);
+	disable_unbind(mdev);
+	expect_usable(test, mdev);
+}
+
+/* Lazy or strict the domain is the same, so it may be changed, and no more */
+static void test_flushing_changes(struct kunit *test)
+{
+	struct mock_device *mdev;
+	struct iommu_domain *domain, *home;
+
+	create(test);
+	mdev = add(test, 0, 8);
+	mock_group_write(mdev, "type", "DMA");
+	home = mdev->attached;
+	bind_enable(test, mdev);
+	domain = alloc_attach(test, mdev);
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "DMA-FQ"), 6);
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "DMA"), 3);
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "identity"),
+			-EPERM);
+	KUNIT_EXPECT_PTR_EQ(test, mdev->attached, home);
+	expect_reached(test, domain, mdev);
+	detach(domain, mdev);
+	iommu_domain_free(domain);
+	disable_unbind(mdev);
 	expect_usable(test, mdev);
 }
 
@@ -990,6 +1037,8 @@ static struct kunit_case aux_domain_cases[] = {
 	KUNIT_CASE_PARAM(test_second_bus, same_driver_gen_params),
 	KUNIT_CASE(test_type_change),
 	KUNIT_CASE(test_dma_owner),
+	KUNIT_CASE(test_limit_is_kept),
+	KUNIT_CASE(test_flushing_changes),
 	KUNIT_CASE(test_unbind_attached),
 	KUNIT_CASE(test_unbind_of_sibling),
 	KUNIT_CASE(test_free_attached),

@@ -419,6 +419,7 @@ static struct mock_device *isolated_device(struct kunit *test)
 static void test_joiner_mends(struct kunit *test)
 {
 	struct mock_iommu *mock = create_translating(test);
+	struct mock_uevents *events = mock_listen(test);
 	struct mock_device *mdev, *bad, *next;
 
 	mock_iommu_register(test, mock);
@@ -428,6 +429,7 @@ static void test_joiner_mends(struct kunit *test)
 	mock_device_add(test, bad);
 	expect_blocked(test, mdev);
 	expect_blocked(test, bad);
+	KUNIT_EXPECT_EQ(test, events->count, 0);
 
 	next = mock_device_alloc(test, 0);
 	mock_device_add(test, next);
@@ -435,6 +437,8 @@ static void test_joiner_mends(struct kunit *test)
 	expect_works(test, bad);
 	expect_works(test, next);
 	KUNIT_EXPECT_PTR_EQ(test, mdev->attached, next->attached);
+	KUNIT_EXPECT_EQ(test, events->count, 1);
+	KUNIT_EXPECT_STREQ(test, events->events[0].source, "default");
 }
 
 /* A write to the type file does, too; one that fails changes nothing */
