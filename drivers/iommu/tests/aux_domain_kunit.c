@@ -697,12 +697,12 @@ static void test_second_bus(struct kunit *test)
 	struct mock_iommu *second =
 		mock_iommu_create_second(test, same ? mock : NULL);
 	struct mock_device *mine, *other;
-	struct iommu_domain *domain;
+	struct iommu_domain *domain, *high;
 
 	second->iommu.max_pasids = IOMMU_PASIDS;
 	mock_iommu_register(test, second);
 	mine = add_on(test, mock, 0, 8);
-	other = add_on(test, second, 0, 8);
+	other = add_on(test, second, 0, 1);
 	bind_enable(test, mine);
 	bind_enable(test, other);
 
@@ -711,6 +711,12 @@ static void test_second_bus(struct kunit *test)
 	expect_pasids(test, other, same);
 	KUNIT_EXPECT_EQ(test, attach(domain, mine), 0);
 	KUNIT_EXPECT_EQ(test, iommu_auxiliary_id(domain), 1);
+	/* Its number does not matter when it is of another driver */
+	high = alloc_attach(test, mine);
+	KUNIT_EXPECT_EQ(test, attach(high, other),
+			same ? -EOVERFLOW : -EINVAL);
+	detach(high, mine);
+	iommu_domain_free(high);
 	if (same)
 		detach(domain, other);
 	detach(domain, mine);
@@ -927,7 +933,7 @@ static void test_free_attached(struct kunit *test)
 }
 
 #define THREADS	4
-#define ROUNDS	200
+#define ROUNDS	2000
 
 /* A driver in a thread: a domain of its own, and one that all of them share */
 struct worker {
