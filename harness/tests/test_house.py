@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import (base, cli, counts, export, git, kernel, packages,
+from harness import (base, checks, cli, counts, export, git, kernel, packages,
                      series, settings, tree)
 from harness.say import LabError
 
@@ -360,3 +360,22 @@ def test_missing_packages_are_named(monkeypatch):
 def test_wrong_words_are_named(words, said, capsys):
     assert cli.main(words) == 1
     assert said in capsys.readouterr().err
+
+
+def test_records_are_asked_for_but_of_what_is_named():
+    states = {"builds: one": "a", "stock reference": None,
+              f"{checks.NOT_SEEN_YET[0]}, arm": None}
+    assert checks.asked_for(states) == {"builds: one": "a",
+                                        "stock reference": None}
+
+
+@pytest.mark.parametrize("known, wanted", [
+    (["a.c: error: old"], ["a.c: warning: new", "b.h: error: new"]),
+    ([], ["a.c: error: new", "a.c: warning: new", "b.h: error: new"])])
+def test_errors_count_where_stock_compiles(monkeypatch, known, wanted):
+    """Warnings count everywhere, and what other files say does too."""
+    monkeypatch.setattr(checks, "reference", lambda: ({"a.o"}, {*known}))
+    shared = checks.Warnings(None)
+    shared.found = {"a.o": ["a.c: error: new", "a.c: warning: new",
+                            "b.h: error: new"]}
+    assert shared.beyond_stock("a.o", ["a.o"]) == wanted
