@@ -992,6 +992,7 @@ static void test_threads(struct kunit *test)
 		workers[i].own = alloc(test, workers[i].mdev);
 		init_completion(&workers[i].done);
 	}
+	extra = add_enabled(test, 2, 8);
 
 	for (int i = 0; i < THREADS; i++) {
 		struct task_struct *task = kthread_run(work, &workers[i],
@@ -1002,8 +1003,7 @@ static void test_threads(struct kunit *test)
 			complete(&workers[i].done);
 		}
 	}
-	/* A device joins and leaves another group meanwhile */
-	extra = add_enabled(test, 2, 8);
+	/* A device of another group comes to the shared domain and goes */
 	for (int i = 0; i < ROUNDS; i++) {
 		KUNIT_EXPECT_EQ(test, attach(shared, extra), 0);
 		detach(shared, extra);

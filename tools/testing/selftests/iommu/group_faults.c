@@ -385,9 +385,7 @@ static bool ended_well(const struct attempt *attempt, const char *type)
 		return attempt->reached &&
 		       same_state(&attempt->before, after) &&
 		       (attempt->error == ENOMEM ||
-			attempt->error == ATTACH_ERROR ||
-			/* What auto says where the default is strict */
-			(attempt->error == EINVAL && !strcmp(type, "auto")));
+			attempt->error == ATTACH_ERROR);
 	if (!strcmp(type, "auto"))
 		return strcmp(after->source, "sysfs");
 	return !strcmp(after->type, type) && !strcmp(after->source, "sysfs");

@@ -185,10 +185,12 @@ static enum result change_driver(const struct device *device, int *error)
 
 /*
  * As above. ENXIO, ENOTTY, EACCES: the device, or another of its group, was
- * bound to a driver of the kernel meanwhile.
+ * bound to a driver of the kernel meanwhile. EAGAIN: vfio-pci resets a device
+ * before it is used, if nobody else holds the device's lock.
  */
 static const int vfio_errors[] = {
-	EBUSY, EINVAL, EPERM, ENODEV, ENOENT, ENXIO, ENOTTY, EACCES, EIO, 0
+	EBUSY, EINVAL, EPERM, ENODEV, ENOENT, ENXIO, ENOTTY, EACCES, EIO,
+	EAGAIN, 0
 };
 
 static void *page;
