@@ -12,6 +12,7 @@ from .say import LabError, say
 COMMANDS = {
     "demo": "build, boot and show what the series does, on a screen",
     "test": "run every test; --all adds the long ones, -k selects",
+    "bench": "compare the kernels' costs, in instructions; -k selects",
     "tree": "make build/linux-6.12: base, new files, patches as commits",
     "export": "write the tree's commits to patches/; --check compares",
     "apply": "put the series on a kernel tree of yours",
@@ -49,6 +50,12 @@ def parser():
         sub[name].add_argument("--machine", metavar="NAME",
                                help="on this machine; there are: "
                                + ", ".join(machinespec.names()))
+    sub["bench"].add_argument("-k", metavar="WORD", dest="word",
+                              help="only parts whose name contains it, such "
+                              "as vtd/changes, vtd or hot-add")
+    sub["bench"].add_argument("--peer", metavar="DIR",
+                              help="a third kernel to compare with, a git "
+                              "checkout")
     sub["export"].add_argument("--check", action="store_true",
                                help="only say whether the two agree")
     sub["apply"].add_argument("dir", metavar="DIR", help="a 6.12.y tree")
@@ -75,6 +82,8 @@ def dispatch(argv):
                                       machine=args.machine)
     if name == "demo":
         return _module("demo").run(args.machine or machinespec.DEFAULT)
+    if name == "bench":
+        return _module("bench").run(args.word, args.peer)
     if name == "export":
         export = _module("export")
         return export.check() if args.check else export.run()

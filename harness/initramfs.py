@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import foreign, hold, packages, settings, testmodule
@@ -14,20 +15,31 @@ from .say import LabError, run_logged, log_path
 
 GUEST = settings.HARNESS / "guest"
 SCRIPTS = ("init", "agent")
-PROGRAMS = ("add-vdpa-device", "disk-load", "load-crash-kernel")
 KEPT = 8
 FOLDERS = ("bin", "sbin", "dev", "proc", "sys", "run", "root", "tmp", "lab")
 
 
-def _inputs(kernel, programs):
+@dataclass(frozen=True)
+class Contents:
+    """What is built for a guest: a folder's modules, and programs by name."""
+
+    modules: Path
+    programs: tuple
+
+
+TESTS = Contents(testmodule.SOURCE,
+                 ("add-vdpa-device", "disk-load", "load-crash-kernel"))
+
+
+def _inputs(kernel, programs, contents):
     """One value for everything that the guest's files are made from."""
     total = hashlib.sha256(Path(__file__).read_bytes())
     total.update(kernel.arch.encode())
     paths = [GUEST / name for name in SCRIPTS]
     paths += [foreign.OWN["x86_64"], foreign.busybox(kernel.arch)]
-    paths += [GUEST / f"{name}.c" for name in PROGRAMS]
-    paths += [*testmodule.sources(), kernel.build / "Module.symvers",
-              kernel.build / ".config",
+    paths += [GUEST / f"{name}.c" for name in contents.programs]
+    paths += [*testmodule.sources(contents.modules),
+              kernel.build / "Module.symvers", kernel.build / ".config",
               kernel.build / "include/config/kernel.release", *programs]
     for path in paths:
         if not path.is_file():
@@ -36,7 +48,7 @@ def _inputs(kernel, programs):
     return total.hexdigest()[:16]
 
 
-def _fill(root, kernel, programs):
+def _fill(root, kernel, programs, contents):
     """Put all files in an empty folder."""
     for name in FOLDERS:
         (root / name).mkdir()
@@ -52,9 +64,9 @@ def _fill(root, kernel, programs):
         (root / name).chmod(0o755)
     (root / "sbin/init").symlink_to("../init")
     with tempfile.TemporaryDirectory() as work:
-        for module in testmodule.build(kernel, Path(work)):
+        for module in testmodule.build(kernel, Path(work), contents.modules):
             shutil.copy(module, root / "lab")
-    for name in PROGRAMS:
+    for name in contents.programs:
         run_logged([f"{CROSS[kernel.arch]}gcc", "-static", "-O2", "-Wall",
                     "-Werror", GUEST / f"{name}.c", "-o", root / "lab" / name],
                    log_path("machine/programs"), f"building {name}")
@@ -74,15 +86,15 @@ def _archive(root, target):
                        input="\n".join(names).encode(), stdout=out)
 
 
-def guest_root(kernel, programs=()):
+def guest_root(kernel, programs=(), contents=TESTS):
     """A folder with the guest's files, made when anything changed."""
     packages.need("machine", f"machine-{kernel.arch}")
-    folder = settings.BUILD / "guest" / _inputs(kernel, programs)
+    folder = settings.BUILD / "guest" / _inputs(kernel, programs, contents)
     with hold.lock("guest"):
         if not folder.is_dir():
             with hold.made_whole(folder) as part:
                 (part / "root").mkdir()
-                _fill(part / "root", kernel, programs)
+                _fill(part / "root", kernel, programs, contents)
                 _archive(part / "root", part / "initramfs.cpio")
             _forget_old(folder.parent)
     return folder / "root"
@@ -95,9 +107,9 @@ def _forget_old(folder):
         shutil.rmtree(old, ignore_errors=True)
 
 
-def initramfs(kernel, programs=()):
+def initramfs(kernel, programs=(), contents=TESTS):
     """The initramfs for a kernel, with programs added in /lab."""
-    return guest_root(kernel, programs).parent / "initramfs.cpio"
+    return guest_root(kernel, programs, contents).parent / "initramfs.cpio"
 
 
 def root_disk(kernel, image, mib):

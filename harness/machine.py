@@ -95,12 +95,13 @@ class Machine:
     machine's own; present: devices that the guest has besides, to be spoken
     of by name; extra: QEMU options added. root_disk: the name of a disk
     that carries the root filesystem, in place of an initramfs, and make_root
-    a function that makes such a disk.
+    a function that makes such a disk. initrd: an initramfs that is ready, in
+    place of the tests' with the programs.
     """
 
     def __init__(self, kernel, log, spec=None, boot=(), devices=None,
                  present=(), extra=(), root_disk=None, programs=(),
-                 make_root=guest.root_disk):
+                 make_root=guest.root_disk, initrd=None):
         self.kernel = kernel
         self.log = Path(log)
         self.spec = spec or machinespec.spec()
@@ -112,6 +113,7 @@ class Machine:
         self._root_disk = root_disk
         self._make_root = make_root
         self._programs = programs
+        self._initrd = initrd
         # QEMU's own words; it makes this file when it has any.
         self._trace_log = self.log.with_suffix(".trace.log")
         self._judged = self._trace_judged = 0
@@ -175,7 +177,8 @@ class Machine:
                             disk.disk_mib)
             words += guest.root_option()
         else:
-            image = guest.initramfs(self.kernel, self._programs)
+            image = self._initrd or guest.initramfs(self.kernel,
+                                                    self._programs)
             options += ["-initrd", str(image)]
         return [*options, "-append", self.spec.boot_line(words)]
 

@@ -22,6 +22,7 @@ SETS = {
     "machine-x86_64": ("qemu-system-x86",),
     "check": ("codespell", "flake8", "gcc", "perl", "python3-pytest",
               "shellcheck", "sparse"),
+    "chart": ("python3-matplotlib",),
     "cross": ("gcc-aarch64-linux-gnu", "gcc-arm-linux-gnueabihf",
               "gcc-powerpc64-linux-gnu",
               f"linux-config-{settings.BASE_SERIES}"),

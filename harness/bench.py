@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0
+"""./lab bench: the stock and the patched kernel, measured side by side."""
+
+import dataclasses
+import hashlib
+import shutil
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+from . import base as bases
+from . import benchchart, benchparts, benchresults, clones, export
+from . import initramfs, longresults, packages, settings
+from . import kernel as kernels
+from . import tree as trees
+from .benchparts import Subject
+from .git import git
+from .machine import run_logs
+from .say import LabError, Progress, say
+from .testrun import qemu_version
+
+CONFIG = "bench"
+REPEATS = 3
+GUEST = initramfs.Contents(initramfs.GUEST / "bench",
+                           ("bench-init", "bench-memory", "bench-types"))
+
+
+# What a result is of
+
+def digest(paths):
+    """A short value for the contents of some files."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()[:16]
+
+
+def config_digest():
+    """A value for the configuration, on all architectures."""
+    return digest(sorted({path for arch in kernels.IMAGES
+                          for path in kernels.fragments(CONFIG, arch)}))
+
+
+def program_digest():
+    """A value for what measures in the guest."""
+    return digest([*sorted(GUEST.modules.iterdir()),
+                   *[initramfs.GUEST / f"{name}.c"
+                     for name in GUEST.programs]])
+
+
+def series_digest(folder):
+    """A value for the series; what only the tree has is said."""
+    edited = export.uncommitted(folder) \
+        or trees.exported(folder) != trees.digest(trees.patches())
+    return longresults.state()[:16] + "-edited" * bool(edited)
+
+
+def identity(folder):
+    """What figures depend on, see benchresults.IDENTITY."""
+    return {"base": bases.base().version, "qemu": qemu_version(),
+            "config": config_digest(), "programs": program_digest(),
+            "series": series_digest(folder)}
+
+
+# The kernels
+
+def peer_tree(folder):
+    """A clone of a person's kernel at its commit, to be built in."""
+    folder = Path(folder).resolve()
+    if not (folder / ".git").exists():
+        raise LabError(f"{folder} is no git checkout of a kernel")
+    # There may be several of one name.
+    name = "peer-" + hashlib.sha256(str(folder).encode()).hexdigest()[:8]
+    return clones.work_tree_at(name, folder, git(folder, "rev-parse", "HEAD"))
+
+
+def trees_of(folder, peer):
+    """{who: the kernel tree}."""
+    found = {"stock": clones.stock_tree(folder), "patched": folder}
+    if peer:
+        found["peer"] = peer_tree(peer)
+    return found
+
+
+def built(arch, sources):
+    """{who: (kernel, its initramfs)} of an architecture."""
+    packages.need("build", "machine", f"machine-{arch}")
+    found = {}
+    for who, source in sources.items():
+        kernel = kernels.build(CONFIG, arch, source)
+        found[who] = kernel, initramfs.initramfs(kernel, contents=GUEST)
+    return found
+
+
+def buildable(chosen, sources):
+    """({arch: built kernels}, [(part, machine)]) without what cannot be.
+
+    There need not be a compiler for another architecture, unless only that
+    is asked for.
+    """
+    archs = {benchparts.spec_of(machine).arch for _, machine in chosen}
+    made, usable = {}, []
+    for part, machine in chosen:
+        arch = benchparts.spec_of(machine).arch
+        if arch not in made:
+            try:
+                made[arch] = built(arch, sources)
+            except LabError as error:
+                if arch == "x86_64" or len(archs) == 1:
+                    raise
+                say(f"left out, there is no {arch} kernel: {error}")
+                made[arch] = None
+        if made[arch]:
+            usable.append((part, machine))
+    return made, usable
+
+
+# Measuring
+
+def kept(made, folder):
+    """The built kernels as copies, which no build replaces meanwhile."""
+    found = {}
+    for arch, each in made.items():
+        for who, (kernel, initrd) in (each or {}).items():
+            place = folder / f"{who}-{arch}"
+            place.mkdir(parents=True)
+            copy = dataclasses.replace(
+                kernel, image=Path(shutil.copy(kernel.image, place)))
+            found.setdefault(arch, {})[who] = (
+                copy, Path(shutil.copy(initrd, place)))
+    return found
+
+
+def subjects(made, chosen, logs):
+    """[(part, subject)] of all that has to be done, a repeat at a time."""
+    found = []
+    for repeat in range(1, REPEATS + 1):
+        for part, machine in chosen:
+            spec = benchparts.spec_of(machine)
+            for who, (kernel, initrd) in made[spec.arch].items():
+                found.append((part, Subject(who, kernel, spec, initrd,
+                                            logs / f"repeat-{repeat}")))
+    return found
+
+
+def measure(todo):
+    """({(unit, figure): {who: [values]}}, [what failed]) of all repeats.
+
+    Other work on the host changes no figure, so several machines run at a
+    time.
+    """
+    found, failed = {}, []
+    with ThreadPoolExecutor(settings.jobs()) as pool, \
+            Progress("measuring", len(todo)) as progress:
+        running = {pool.submit(benchparts.measure, part, subject):
+                   (part, subject) for part, subject in todo}
+        try:
+            for done, future in enumerate(as_completed(running), 1):
+                part, subject = running[future]
+                name = f"{subject.spec.name}/{part.name}, {subject.who}"
+                try:
+                    for figure, value in future.result().items():
+                        found.setdefault((part.unit, figure), {}).setdefault(
+                            subject.who, []).append(value)
+                except LabError as error:
+                    failed.append(f"{name}: {error}")
+                progress.update(done, note=name)
+        except BaseException:
+            benchparts.stopping.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return found, failed
+
+
+def in_order(figures):
+    """Figures in the order of machines and parts, whenever measured."""
+    order = [f"{machine}/{part.name}"
+             for part, machine in benchparts.selected()]
+    return dict(sorted(figures.items(), key=lambda item: order.index(
+        item[0].rsplit("/", 1)[0])))
+
+
+def peer_identity(made):
+    """What the peer is, for the results."""
+    kernel = next(each["peer"][0] for each in made.values() if each)
+    return f"{kernel.release}, {git(kernel.tree, 'rev-parse', 'HEAD')}"
+
+
+def show(results, measured):
+    """Print the figures that were measured now, and what all of them reach."""
+    say()
+    for key in (*benchresults.IDENTITY, "peer"):
+        if key in results:
+            say(f"{key + ':':10}{results[key]}")
+    for line in benchresults.table({
+            name: one for name, one in results["figures"].items()
+            if name in measured}):
+        say(line)
+    say()
+    for line in benchresults.verdicts(results["figures"]):
+        say(line)
+
+
+def run(word=None, peer=None):
+    """Measure the parts whose name contains a word; the exit status."""
+    chosen = benchparts.selected(word)
+    folder = trees.tree()
+    new = identity(folder)
+    made, chosen = buildable(chosen, trees_of(folder, peer))
+    if peer:
+        new["peer"] = peer_identity(made)
+    logs = run_logs("bench")
+    found, failed = measure(subjects(kept(made, logs), chosen, logs))
+    new["figures"] = {name: benchresults.figure(unit, repeats)
+                      for (unit, name), repeats in found.items()}
+    if found:
+        results = benchresults.merged(benchresults.known(), new)
+        results["figures"] = in_order(results["figures"])
+        benchresults.keep(results)
+        benchchart.draw(results)
+        show(results, new["figures"])
+        say(f"written: {benchresults.RESULTS}")
+    for line in failed:
+        say(f"FAILED {line}")
+    return 1 if failed else 0

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Figures of the benchmark are read, compared and kept as they are."""
+
+import pytest
+
+from harness import bench, benchchart, benchparts, benchresults
+from harness import kernel as kernels
+from harness import machinespec
+from harness.say import LabError
+
+LOG = """\
+[    0.512345] calling  pci_iommu_init+0x0/0x70 @ 1
+[    0.591000] initcall pci_iommu_init+0x0/0x70 returned 0 after 78655 usecs
+[    0.600000] probe of 0000:00:04.0 returned 0 after 12 usecs
+[    0.700000] initcall lab_bench_init+0x0/0xf [lab_bench] returned 0 after \
+7 usecs
+"""
+
+MEMORY = """\
+MemTotal:         1000 kB
+MemFree:           600 kB
+Percpu:             12 kB
+nr_iommu_pages 3
+  pagesets
+    cpu: 0
+              count:    10
+              high:     100
+slabinfo - version: 2.1
+# name <active_objs> <num_objs> <objsize> <objperslab> <pagesperslab> : \
+tunables <limit> <batchcount> <sharedfactor> : slabdata <active_slabs> \
+<num_slabs> <sharedavail>
+iommu_iova 7 64 40 64 1 : tunables 0 0 0 : slabdata 1 1 0
+kmalloc-64 100 128 64 64 1 : tunables 0 0 0 : slabdata 2 2 0
+"""
+
+
+# What a guest says
+
+def test_lines_of_the_guest_are_instructions():
+    assert benchparts.measured("a 400 1\nDMA-to-identity 1000 10\n") \
+        == {"a": 200, "DMA-to-identity": 50}
+
+
+def test_initcalls_are_instructions():
+    assert benchparts.initcalls(LOG) == {"pci_iommu_init": 78655 * 500,
+                                         "lab_bench_init": 3500}
+
+
+def test_memory_counts_what_is_not_free():
+    state = benchparts.memory_state(MEMORY)
+    assert state == {"all": 400 * 1024 - 10 * 4096,
+                     "slab objects": 7 * 40 + 100 * 64,
+                     "per-CPU pages": 12 * 1024, "IOMMU pages": 3 * 4096}
+
+
+def test_ordinals():
+    assert [benchparts.ordinal(each) for each in (1, 2, 3, 4, 11, 32, 112)] \
+        == ["1st", "2nd", "3rd", "4th", "11th", "32nd", "112th"]
+
+
+# What is measured where
+
+def test_word_selects_parts_of_machines():
+    def names(word):
+        return [f"{machine}/{part.name}"
+                for part, machine in benchparts.selected(word)]
+
+    assert names("vtd/changes") == ["vtd/changes", "vtd/changes-4-cpus"]
+    assert names("hot-add") == [f"{machine}/hot-add"
+                                for machine in benchparts.MACHINES]
+    assert set(names(None)) > set(names("vtd")) > {"vtd/map"}
+    assert "amd/map" not in names(None)
+    with pytest.raises(LabError, match="vtd/memory"):
+        names("no such part")
+
+
+@pytest.mark.parametrize("machine", benchparts.MACHINES)
+def test_functions_have_places_of_their_own(machine):
+    for number in benchparts.FUNCTIONS:
+        devices = benchparts.functions(
+            number - benchparts.BUILT_IN[machine])
+        assert len({each.address for each in devices}) == len(devices)
+    addresses = [each.address for each in devices]
+    assert addresses[:9:8] == ["00:04.0", "00:05.0"]
+    with pytest.raises(LabError, match="no room"):
+        benchparts.functions(300)
+
+
+def test_groups_of_their_own():
+    devices = benchparts.single(benchparts.MEMORY_GROUPS)
+    assert len({each.address.split(".")[0] for each in devices}) \
+        == benchparts.MEMORY_GROUPS
+
+
+@pytest.mark.parametrize("machine", benchparts.MACHINES)
+def test_every_machine_can_be_without_its_iommu(machine):
+    spec = machinespec.spec(machine)
+    assert machine in benchparts.OFF_WORDS \
+        or benchparts.without_iommu(spec).options != spec.options
+
+
+def test_configuration_is_there_on_both_architectures():
+    for arch in ("x86_64", "arm64"):
+        names = [path.stem for path in kernels.fragments("bench", arch)]
+        assert names == ["base", arch, "bench"]
+
+
+def test_kernel_is_lean():
+    wanted = kernels.requested(kernels.fragments("bench", "x86_64"))
+    assert not {"CONFIG_PROVE_LOCKING", "CONFIG_DEBUG_LIST", "CONFIG_KASAN",
+                "CONFIG_KFENCE", "CONFIG_FUNCTION_TRACER"} & set(wanted)
+    assert wanted["CONFIG_SLUB_TINY"] == "n"
+
+
+# Figures
+
+def figure(stock, patched=None, unit="instructions"):
+    repeats = {"stock": stock, **({"patched": patched} if patched else {})}
+    return benchresults.figure(unit, repeats)
+
+
+def test_figure_is_the_median_and_keeps_the_repeats():
+    one = figure([100, 102, 101], [50, 50, 50])
+    assert (one["stock"], one["patched"]) == (101, 50)
+    assert one["ratio"] == pytest.approx(50 / 101, abs=1e-4)
+    assert one["repeats"]["stock"] == [100, 102, 101]
+    assert one["spread"] == {"stock": pytest.approx(2 / 101, abs=1e-5),
+                             "patched": 0}
+
+
+def test_repeats_that_differ_are_marked():
+    assert benchresults.marked(figure([1000, 1011, 1000]))
+    assert not benchresults.marked(figure([1000, 1009, 1000]))
+    assert benchresults.marked(figure([1000, 1000, 1000], [1, 2, 3]))
+    assert benchresults.marked(figure([0, 0, 5]))
+    assert not benchresults.marked(figure([0, 0, 0]))
+
+
+def test_no_ratio_to_nothing():
+    assert "ratio" not in figure([0, 0, 0], [5, 5, 5])
+    assert "ratio" not in figure([5, 5, 5])
+
+
+def results(series, figures, **more):
+    return {**dict.fromkeys(benchresults.IDENTITY, "same"),
+            "series": series, **more, "figures": figures}
+
+
+def test_part_of_a_run_keeps_the_other_figures():
+    old = results("one", {"vtd/a/x": figure([1]), "vtd/b/x": figure([2])})
+    new = results("one", {"vtd/b/x": figure([3])})
+    both = benchresults.merged(old, new)["figures"]
+    assert both["vtd/a/x"] == figure([1])
+    assert both["vtd/b/x"] == figure([3])
+    assert benchresults.merged({}, new) == new
+
+
+@pytest.mark.parametrize("key", benchresults.IDENTITY)
+def test_figures_of_something_else_are_not_kept(key):
+    old = results("one", {"vtd/a/x": figure([1])})
+    new = {**results("one", {"vtd/b/x": figure([3])}), key: "another"}
+    assert benchresults.merged(old, new) == new
+
+
+def test_another_peer_replaces_the_old_one():
+    one = benchresults.figure("bytes", {"stock": [2], "peer": [1]})
+    old = results("one", {"vtd/a/x": one, "vtd/b/x": one}, peer="first")
+    new = results("one", {"vtd/b/x": one}, peer="second")
+    both = benchresults.merged(old, new)
+    assert both["peer"] == "second"
+    assert both["figures"]["vtd/a/x"] == figure([2], unit="bytes")
+    assert both["figures"]["vtd/b/x"] == one
+    # A run without a peer says nothing of the peer.
+    later = benchresults.merged(old, results("one", {"vtd/b/x": figure([2])}))
+    assert later["peer"] == "first"
+    assert later["figures"]["vtd/a/x"] == one
+
+
+def test_results_are_read_as_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchresults, "RESULTS", tmp_path / "bench.json")
+    assert benchresults.known() == {}
+    one = results("one", {"vtd/a/x": figure([1, 2, 3], [4, 5, 6])})
+    benchresults.keep(one)
+    assert benchresults.known() == one
+
+
+def test_order_is_that_of_the_parts():
+    figures = dict.fromkeys(("amd/probe/x", "vtd/changes/b", "vtd/changes/a",
+                             "vtd/probe/x"))
+    assert list(bench.in_order(figures)) == [
+        "vtd/probe/x", "vtd/changes/b", "vtd/changes/a", "amd/probe/x"]
+
+
+def test_table_shows_and_marks():
+    lines = benchresults.table({
+        "vtd/changes/DMA to identity": figure([2000, 2000, 2000],
+                                              [500, 500, 500]),
+        "vtd/changes/identity to DMA": figure([10, 10, 11])})
+    assert lines[1].split() == ["vtd/changes,", "instructions", "stock",
+                                "patched", "ratio", "spread", "spread"]
+    assert "2,000" in lines[2] and "0.250" in lines[2]
+    assert lines[3].endswith("repeats differ")
+
+
+# Targets
+
+def verdict(figures, what):
+    return [(name, value, good, sure) for each, name, value, _, good, sure
+            in benchresults.judged(figures) if each == what]
+
+
+def test_target_is_a_limit_for_the_ratio():
+    name = "vtd/changes/DMA to identity"
+    what = "a change to identity"
+    assert verdict({name: figure([100], [25])}, what) \
+        == [(name, 0.25, True, True)]
+    assert verdict({name: figure([100], [26])}, what) \
+        == [(name, 0.26, False, True)]
+    assert verdict({name: figure([100, 110], [26, 26])}, what)[0][3] is False
+    assert verdict({}, what) == [("", None, None, True)]
+
+
+def test_target_against_another_figure():
+    figures = {"amd/hot-add/64th": figure([9], [12]),
+               "amd/hot-add/2nd": figure([9], [10])}
+    what = "hot-add of the 64th against the 2nd"
+    assert verdict(figures, what) == [("amd/hot-add/64th", 1.2, True, True)]
+    del figures["amd/hot-add/2nd"]
+    assert verdict(figures, what)[0][2] is None
+
+
+def test_nothing_else_is_slower():
+    what = "nothing else slower or larger"
+    bad, good = figure([100], [102]), figure([100], [101])
+    assert [row[0] for row in verdict(
+        {"vtd/map/x": bad, "vtd/map/y": good,
+         "vtd/memory/identity to DMA, slab objects": bad,
+         "vtd/memory/DMA to DMA-FQ, all": bad,
+         "vtd/changes/DMA to identity": bad}, what)] \
+        == ["vtd/map/x", "vtd/memory/DMA to DMA-FQ, all"]
+
+
+def test_every_target_is_of_a_part():
+    names = {f"{machine}/{part.name}/{figure}"
+             for part, machine in benchparts.selected()
+             for figure in ("DMA to identity", "identity to DMA",
+                            "DMA to DMA-FQ", "identity to DMA, all",
+                            "paging, all", "213 functions, all steps",
+                            "4 KiB, identity at boot", "64th")}
+    for target in benchresults.TARGETS:
+        assert target.figures(names), target.what
+
+
+# The chart
+
+FIGURES = {"vtd/probe/213 functions, all steps": figure([9e6], [1e6]),
+           "vtd/probe/16 functions, all steps": figure([1e6], [1e5]),
+           "vtd/probe/16 functions, initcall": figure([1], [1]),
+           "amd/hot-add/2nd": figure([5000], [4000]),
+           "amd/hot-add/all 64": figure([1], [1])}
+
+
+def test_curves_have_their_points_in_order():
+    probe, hot_add = (benchchart.curves(FIGURES, row[4])
+                      for row in benchchart.ROWS)
+    assert probe == {"vtd": {"stock": [(16, 1e6), (213, 9e6)],
+                             "patched": [(16, 1e5), (213, 1e6)]}}
+    assert hot_add == {"amd": {"stock": [(2, 5000)], "patched": [(2, 4000)]}}
+
+
+def test_chart_is_the_same_for_the_same_figures(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(benchchart.packages, "need", lambda *sets: None)
+    drawn = []
+    for name in ("one.svg", "two.svg"):
+        monkeypatch.setattr(benchchart, "CHART", tmp_path / name)
+        assert benchchart.draw(results("one", FIGURES))
+        drawn.append((tmp_path / name).read_bytes())
+    assert drawn[0] == drawn[1]
+    assert b"SPDX" in drawn[0] and b"series one" in drawn[0]
+    assert not benchchart.draw(results("two", {}))
