@@ -511,6 +511,25 @@ static void test_boot_wish_granted(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock->live_domains, 3);
 }
 
+/* For groups that get an identity domain, no other kind is ever asked for */
+static void test_boot_all_granted(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev[3];
+
+	for (int i = 0; i < ARRAY_SIZE(mdev); i++) {
+		mdev[i] = wishing_device(test, i / 2, true);
+		mock_device_add(test, mdev[i]);
+	}
+	mock->fail_paging_allocs = 1;
+	mock_iommu_register(test, mock);
+	for (int i = 0; i < ARRAY_SIZE(mdev); i++)
+		expect_identity(test, mdev[i], "parameter\n");
+	KUNIT_EXPECT_EQ(test, mock->fail_paging_allocs, 1);
+	KUNIT_EXPECT_EQ(test, mock->identity_allocs, 2);
+	mock->fail_paging_allocs = 0;
+}
+
 static void test_boot_wish_not_shared(struct kunit *test)
 {
 	struct mock_iommu *mock = create_translating(test);
@@ -960,6 +979,7 @@ static struct kunit_case default_type_cases[] = {
 	KUNIT_CASE(test_set_wish),
 	KUNIT_CASE(test_boot_without_wishes),
 	KUNIT_CASE(test_boot_wish_granted),
+	KUNIT_CASE(test_boot_all_granted),
 	KUNIT_CASE(test_boot_wish_not_shared),
 	KUNIT_CASE(test_boot_wish_against_driver),
 	KUNIT_CASE(test_boot_quirk),

@@ -201,6 +201,7 @@ static struct iommu_device *mock_probe_device(struct device *dev)
 	to_mock_device(dev)->probes++;
 	if (to_mock_device(dev)->fail_probe)
 		return ERR_PTR(to_mock_device(dev)->fail_probe);
+	dev->iommu->shadow_on_flush = mock->shadow_on_flush;
 	return &mock->iommu;
 }
 

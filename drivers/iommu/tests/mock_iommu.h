@@ -86,6 +86,7 @@ struct mock_device {
  * @groups: the group of each index while it has devices or references
  * @test: the test that uses the driver
  * @registered: @iommu is registered
+ * @shadow_on_flush: flushes take so long that one queue for all CPUs is better
  * @identity_allocs: identity domains asked for so far
  * @fail_identity_alloc: refuse the identity domain asked for at this count,
  *	counted from 1; 0 refuses none
@@ -104,6 +105,7 @@ struct mock_iommu {
 	struct iommu_group *groups[MOCK_MAX_GROUPS];
 	struct kunit *test;
 	bool registered;
+	bool shadow_on_flush;
 	unsigned int identity_allocs;
 	unsigned int fail_identity_alloc;
 	unsigned int fail_paging_allocs;

@@ -8,14 +8,20 @@
  */
 #include <kunit/static_stub.h>
 #include <kunit/test.h>
+#include <linux/bitmap.h>
+#include <linux/bottom_half.h>
+#include <linux/cpumask.h>
 #include <linux/device/driver.h>
 #include <linux/dma-direct.h>
 #include <linux/dma-mapping.h>
 #include <linux/iommu.h>
+#include <linux/mm.h>
+#include <linux/msi.h>
 #include <linux/sizes.h>
 #include <trace/events/iommu.h>
 
 #include "../dma-iommu.h"
+#include "../iommu-pages.h"
 #include "../iommu-priv.h"
 #include "mock_iommu.h"
 
@@ -28,22 +34,44 @@
 
 /* Pages that a domain can translate, if a test wants no others */
 #define NR_PAGES	256
-#define MAX_PAGES	1024
+/* More than any queue has room for */
+#define MAX_PAGES	(SZ_32K + NR_PAGES)
+#define MAX_TABLES	512
+#define MAX_REGIONS	4
 /* What a device may reserve: the addresses that are given out first */
 #define RESERVED	((NR_PAGES - 16) * SZ_4K)
+#define RESERVED_SIZE	(SZ_4K * 16)
+
+/* What firmware or the IOMMU wants of a device's addresses */
+struct region {
+	struct device *dev;
+	enum iommu_resv_type type;
+	phys_addr_t start;
+	size_t size;
+};
 
 /**
  * struct world - the group, its hardware, and what was seen
  * @mock: the IOMMU
  * @mdev: the devices of the group
  * @page: memory to map
- * @pages: so many pages can be mapped; there is no page 0
+ * @pages: so many pages can be mapped; page 0 only one to one
  * @mapped: pages that the page table translates
  * @cached: pages that the TLB still translates; the flush queue's timer may
  *	clear it at any time
  * @map_error: mapping fails with this error, if not 0
- * @reserving: the device that has a reserved region, or NULL
- * @reserved: the type of that region
+ * @mapped_twice: pages that were mapped while they were
+ * @last_mapped: the memory that was mapped last
+ * @lookups: addresses that were looked up in the page table
+ * @tables: pages that unmaps took out of the page table, each of which the test
+ *	has a reference to
+ * @nr_tables: how many these are
+ * @unmaps: unmaps so far
+ * @queue_allocs: rings of flush queues that were to be allocated
+ * @fail_queue_alloc: which of them fails, counted from 1; 0 fails none
+ * @regions: regions of the devices
+ * @nr_regions: how many these are
+ * @alloc_identity: the mock's way to allocate an identity domain
  * @in_unmap: called once in an unmap, before the page table is updated
  * @events: uevents of the group
  * @attempts: attempts that were traced
@@ -60,11 +88,20 @@ static struct world {
 	struct mock_device *mdev[NR_DEVICES];
 	struct page *page;
 	unsigned int pages;
-	bool mapped[MAX_PAGES];
-	bool cached[MAX_PAGES];
+	DECLARE_BITMAP(mapped, MAX_PAGES);
+	DECLARE_BITMAP(cached, MAX_PAGES);
 	int map_error;
-	struct device *reserving;
-	enum iommu_resv_type reserved;
+	unsigned int mapped_twice;
+	phys_addr_t last_mapped;
+	unsigned int lookups;
+	struct page *tables[MAX_TABLES];
+	unsigned int nr_tables;
+	unsigned int unmaps;
+	unsigned int queue_allocs;
+	unsigned int fail_queue_alloc;
+	struct region regions[MAX_REGIONS];
+	unsigned int nr_regions;
+	struct iommu_domain *(*alloc_identity)(struct device *dev);
 	void (*in_unmap)(struct kunit *test);
 	struct mock_uevents *events;
 	int attempts;
@@ -81,17 +118,12 @@ static struct world {
 
 static int cached_pages(void)
 {
-	int count = 0;
-
-	for (int i = 0; i < MAX_PAGES; i++)
-		count += READ_ONCE(world.cached[i]);
-	return count;
+	return bitmap_weight(world.cached, MAX_PAGES);
 }
 
 static void flush_tlb(void)
 {
-	for (int i = 0; i < MAX_PAGES; i++)
-		WRITE_ONCE(world.cached[i], false);
+	bitmap_zero(world.cached, MAX_PAGES);
 }
 
 static void flush_all(struct iommu_domain *domain)
@@ -103,6 +135,7 @@ static void sync_gathered(struct iommu_domain *domain,
 			  struct iommu_iotlb_gather *gather)
 {
 	flush_tlb();
+	iommu_put_pages_list(&gather->freelist);
 }
 
 static int map_pages(struct iommu_domain *domain, unsigned long iova,
@@ -117,12 +150,57 @@ static int map_pages(struct iommu_domain *domain, unsigned long iova,
 		return -ERANGE;
 	for (size_t i = 0; i < pgcount; i++) {
 		/* An address that is given out must be free in every sense */
-		if (world.mapped[first + i] || world.cached[first + i])
+		if (test_bit(first + i, world.cached))
 			return -EADDRINUSE;
-		world.mapped[first + i] = true;
+		if (test_and_set_bit(first + i, world.mapped)) {
+			world.mapped_twice++;
+			return -EADDRINUSE;
+		}
 	}
+	world.last_mapped = paddr;
 	*mapped = pgcount * pgsize;
 	return 0;
+}
+
+/* As if nothing was left in so many tables, which may not be freed yet */
+static void take_tables(struct iommu_iotlb_gather *gather)
+{
+	static const unsigned int some[] = { 1, 3, 0 };
+	unsigned int nr = some[world.unmaps++ % ARRAY_SIZE(some)];
+
+	for (; nr && world.nr_tables < MAX_TABLES; nr--) {
+		void *table = iommu_alloc_page(GFP_ATOMIC);
+		struct page *page;
+
+		if (!table) {
+			KUNIT_FAIL(world.mock->test, "no memory");
+			return;
+		}
+		page = virt_to_page(table);
+		get_page(page);
+		world.tables[world.nr_tables++] = page;
+		list_add_tail(&page->lru, &gather->freelist);
+	}
+}
+
+/* Tables that nobody has freed yet */
+static unsigned int tables_left(void)
+{
+	unsigned int count = 0;
+
+	for (int i = 0; i < world.nr_tables; i++)
+		count += page_count(world.tables[i]) != 1;
+	return count;
+}
+
+static void put_tables(void *data)
+{
+	struct kunit *test = data;
+
+	/* The devices are gone, and the domains */
+	KUNIT_EXPECT_EQ(test, tables_left(), 0);
+	for (int i = 0; i < world.nr_tables; i++)
+		put_page(world.tables[i]);
 }
 
 static size_t unmap_pages(struct iommu_domain *domain, unsigned long iova,
@@ -137,15 +215,18 @@ static size_t unmap_pages(struct iommu_domain *domain, unsigned long iova,
 		hook(world.mock->test);
 	}
 	for (size_t i = 0; i < pgcount; i++) {
-		world.mapped[first + i] = false;
-		world.cached[first + i] = true;
+		clear_bit(first + i, world.mapped);
+		set_bit(first + i, world.cached);
 	}
+	take_tables(gather);
 	return pgcount * pgsize;
 }
 
 static phys_addr_t iova_to_phys(struct iommu_domain *domain, dma_addr_t iova)
 {
-	return world.mapped[iova / SZ_4K] ? iova : 0;
+	world.lookups++;
+	/* Everything is mapped one to one, as far as anybody asks */
+	return test_bit(iova / SZ_4K, world.mapped) ? iova : 0;
 }
 
 static int attach_dev(struct iommu_domain *domain, struct device *dev)
@@ -181,7 +262,7 @@ static struct iommu_domain *small_domain(struct device *dev)
 		return domain;
 	domain->geometry.aperture_end = world.pages * SZ_4K - 1;
 	/* There is only one at a time that translates */
-	memset(world.mapped, 0, sizeof(world.mapped));
+	bitmap_zero(world.mapped, MAX_PAGES);
 	flush_tlb();
 	return domain;
 }
@@ -190,12 +271,32 @@ static void resv_regions(struct device *dev, struct list_head *regions)
 {
 	struct iommu_resv_region *region;
 
-	if (dev != world.reserving)
-		return;
-	region = iommu_alloc_resv_region(RESERVED, SZ_4K * 16, IOMMU_READ,
-					 world.reserved,
-					 GFP_KERNEL | __GFP_NOFAIL);
-	list_add_tail(&region->list, regions);
+	for (int i = 0; i < world.nr_regions; i++) {
+		const struct region *wanted = &world.regions[i];
+
+		if (wanted->dev != dev)
+			continue;
+		region = iommu_alloc_resv_region(wanted->start, wanted->size,
+						 IOMMU_READ, wanted->type,
+						 GFP_KERNEL | __GFP_NOFAIL);
+		list_add_tail(&region->list, regions);
+	}
+}
+
+static void reserve_at(struct mock_device *mdev, enum iommu_resv_type type,
+		       phys_addr_t start, size_t size)
+{
+	world.regions[world.nr_regions++] = (struct region) {
+		.dev = &mdev->dev,
+		.type = type,
+		.start = start,
+		.size = size,
+	};
+}
+
+static void reserve(struct mock_device *mdev, enum iommu_resv_type type)
+{
+	reserve_at(mdev, type, RESERVED, RESERVED_SIZE);
 }
 
 static void free_page_of(void *page)
@@ -240,7 +341,10 @@ static void create_devices(struct kunit *test)
 {
 	if (!IS_ENABLED(CONFIG_IOMMU_DEFAULT_DMA_LAZY))
 		kunit_skip(test, "the system's default is not DMA-FQ");
-	world = (struct world) { .pages = NR_PAGES };
+	memset(&world, 0, sizeof(world));
+	world.pages = NR_PAGES;
+	KUNIT_ASSERT_EQ(test, kunit_add_action_or_reset(test, put_tables, test),
+			0);
 	world.mock = mock_iommu_create(test);
 	world.mock->ops.domain_alloc_paging = small_domain;
 	world.mock->ops.get_resv_regions = resv_regions;
@@ -484,10 +588,8 @@ static void test_failure(struct kunit *test)
 	struct state before;
 
 	create_devices(test);
-	if (failure->what == MAP_MEMORY || failure->what == MAP_EVER) {
-		world.reserving = &world.mdev[failure->device]->dev;
-		world.reserved = IOMMU_RESV_DIRECT;
-	}
+	if (failure->what == MAP_MEMORY || failure->what == MAP_EVER)
+		reserve(world.mdev[failure->device], IOMMU_RESV_DIRECT);
 	register_devices(test);
 	change_type(test, failure->from);
 	forget_events();
@@ -541,13 +643,12 @@ static void test_mapped_after_attach(struct kunit *test)
 
 	create_devices(test);
 	world.mock->ops.default_domain_ops = &late_domain_ops;
-	world.reserving = &world.mdev[LAST]->dev;
-	world.reserved = IOMMU_RESV_DIRECT;
+	reserve(world.mdev[LAST], IOMMU_RESV_DIRECT);
 	register_devices(test);
 	change_type(test, "identity");
 	change_type(test, "DMA");
 	expect_type(test, "DMA", DMA);
-	KUNIT_EXPECT_TRUE(test, world.mapped[RESERVED / SZ_4K]);
+	KUNIT_EXPECT_TRUE(test, test_bit(RESERVED / SZ_4K, world.mapped));
 
 	change_type(test, "identity");
 	forget_events();
@@ -729,12 +830,15 @@ static void test_not_lazy(struct kunit *test)
 	world.mock->ops.capable = no_deferred_flush;
 	register_devices(test);
 	expect_type(test, "DMA", DMA);
+	/* The domain is what the default can be here */
+	expect_no_change(test, "auto");
 	KUNIT_EXPECT_EQ(test, write_type("DMA-FQ"), -EINVAL);
 	change_type(test, "identity");
 	KUNIT_EXPECT_EQ(test, write_type("DMA-FQ"), -EINVAL);
 	expect_type(test, "identity", IDENTITY);
 	change_type(test, "auto");
 	expect_type(test, "DMA", DMA);
+	expect_no_change(test, "auto");
 }
 
 /* Regions that a device reserves */
@@ -750,8 +854,7 @@ static void expect_not_reserved(struct kunit *test, struct mock_device *mdev)
 static void test_reserved(struct kunit *test)
 {
 	create_devices(test);
-	world.reserving = &world.mdev[LAST]->dev;
-	world.reserved = IOMMU_RESV_RESERVED;
+	reserve(world.mdev[LAST], IOMMU_RESV_RESERVED);
 	register_devices(test);
 	/* At boot, after a change, and for all of the devices */
 	for (int i = 0; i < NR_DEVICES; i++)
@@ -766,8 +869,7 @@ static void test_reserved(struct kunit *test)
 static void test_reserved_msi(struct kunit *test)
 {
 	create_devices(test);
-	world.reserving = &world.mdev[1]->dev;
-	world.reserved = IOMMU_RESV_MSI;
+	reserve(world.mdev[1], IOMMU_RESV_MSI);
 	register_devices(test);
 	expect_not_reserved(test, world.mdev[0]);
 	change_type(test, "identity");
@@ -781,11 +883,223 @@ static void test_reserved_by_joiner(struct kunit *test)
 
 	create_group(test);
 	joiner = new_device(test);
-	world.reserving = &joiner->dev;
-	world.reserved = IOMMU_RESV_RESERVED;
+	reserve(joiner, IOMMU_RESV_RESERVED);
 	mock_device_add(test, joiner);
 	expect_not_reserved(test, joiner);
 	expect_not_reserved(test, world.mdev[0]);
+}
+
+/* Regions that a device wants mapped one to one */
+
+static void expect_direct(struct kunit *test, unsigned int first,
+			  unsigned int nr)
+{
+	KUNIT_EXPECT_EQ(test, world.mapped_twice, 0);
+	KUNIT_EXPECT_EQ(test, find_first_bit(world.mapped, MAX_PAGES), first);
+	KUNIT_EXPECT_EQ(test,
+			find_next_zero_bit(world.mapped, MAX_PAGES, first),
+			first + nr);
+	KUNIT_EXPECT_EQ(test, bitmap_weight(world.mapped, MAX_PAGES), nr);
+}
+
+static void reserve_direct(struct mock_device *mdev, unsigned int first,
+			   unsigned int nr)
+{
+	reserve_at(mdev, IOMMU_RESV_DIRECT, first * SZ_4K, nr * SZ_4K);
+}
+
+/* Nothing is looked for in a domain that has nothing in it */
+static void test_direct(struct kunit *test)
+{
+	struct mock_device *joiner;
+
+	create_devices(test);
+	reserve_direct(world.mdev[1], 8, 16);
+	register_devices(test);
+	KUNIT_EXPECT_EQ(test, world.lookups, 0);
+	expect_direct(test, 8, 16);
+
+	/* But in the domain that a device joins */
+	joiner = new_device(test);
+	reserve_direct(joiner, 8, 16);
+	mock_device_add(test, joiner);
+	KUNIT_EXPECT_PTR_EQ(test, joiner->attached, world.mdev[0]->attached);
+	KUNIT_EXPECT_EQ(test, world.lookups, 16);
+	expect_direct(test, 8, 16);
+}
+
+/* What several devices want is mapped once */
+static void test_direct_overlap(struct kunit *test)
+{
+	struct mock_device *joiner;
+
+	create_devices(test);
+	reserve_direct(world.mdev[0], 8, 16);
+	reserve_direct(world.mdev[1], 20, 8);
+	/* On both sides of what is there */
+	reserve_direct(world.mdev[LAST], 4, 32);
+	register_devices(test);
+	expect_direct(test, 4, 32);
+	change_type(test, "identity");
+	change_type(test, "DMA");
+	expect_direct(test, 4, 32);
+
+	joiner = new_device(test);
+	reserve_direct(joiner, 2, 16);
+	mock_device_add(test, joiner);
+	KUNIT_EXPECT_PTR_EQ(test, joiner->attached, world.mdev[0]->attached);
+	expect_direct(test, 2, 34);
+}
+
+/* A look-up that finds physical address 0 looks like one that finds nothing */
+static void test_direct_at_zero(struct kunit *test)
+{
+	struct mock_device *joiner;
+
+	create_devices(test);
+	reserve_direct(world.mdev[0], 0, 16);
+	reserve_direct(world.mdev[1], 0, 8);
+	register_devices(test);
+	expect_direct(test, 0, 16);
+
+	joiner = new_device(test);
+	reserve_direct(joiner, 0, 24);
+	mock_device_add(test, joiner);
+	KUNIT_EXPECT_PTR_EQ(test, joiner->attached, world.mdev[0]->attached);
+	expect_direct(test, 0, 24);
+}
+
+/* Doorbells, in windows where writes are interrupts and elsewhere */
+
+#ifdef CONFIG_IRQ_MSI_IOMMU
+#define WINDOW		0xfee00000U
+/* Where it is in its granule */
+#define OFFSET		0x40
+
+/* Where a device has to write to, to reach a doorbell */
+static u64 msi_target(struct kunit *test, struct mock_device *mdev,
+		      phys_addr_t doorbell)
+{
+	struct msi_desc desc = { .dev = &mdev->dev };
+	struct msi_msg msg = {
+		.address_lo = lower_32_bits(doorbell),
+		.address_hi = upper_32_bits(doorbell),
+	};
+	unsigned int shift;
+
+	KUNIT_EXPECT_EQ(test, iommu_dma_prepare_msi(&desc, doorbell), 0);
+	shift = desc.iommu_msi_shift;
+	KUNIT_EXPECT_EQ(test, shift, 12);
+	iommu_dma_compose_msi_msg(&desc, &msg);
+	return (u64)msg.address_hi << 32 | msg.address_lo;
+}
+
+static bool has_msi_mapping(struct mock_device *mdev)
+{
+	return iommu_dma_has_msi_mapping(iommu_get_domain_for_dev(&mdev->dev));
+}
+
+static phys_addr_t doorbell_in(int granule)
+{
+	return WINDOW + granule * SZ_4K + OFFSET;
+}
+
+/* Each of them is written to as if there was no IOMMU */
+static void expect_untranslated(struct kunit *test, struct mock_device *mdev,
+				int first, int nr)
+{
+	for (int i = first; i < first + nr; i++)
+		KUNIT_EXPECT_EQ(test, msi_target(test, mdev, doorbell_in(i)),
+				doorbell_in(i));
+	KUNIT_EXPECT_EQ(test, bitmap_weight(world.mapped, MAX_PAGES), 0);
+	KUNIT_EXPECT_FALSE(test, has_msi_mapping(mdev));
+}
+
+static void expect_translated(struct kunit *test, int granule)
+{
+	phys_addr_t doorbell = doorbell_in(granule);
+	int others = bitmap_weight(world.mapped, MAX_PAGES);
+	u64 addr = msi_target(test, world.mdev[0], doorbell);
+
+	KUNIT_ASSERT_LT(test, addr, world.pages * SZ_4K);
+	KUNIT_EXPECT_EQ(test, addr % SZ_4K, OFFSET);
+	KUNIT_EXPECT_TRUE(test, test_bit(addr / SZ_4K, world.mapped));
+	KUNIT_EXPECT_EQ(test, world.last_mapped, doorbell - OFFSET);
+	KUNIT_EXPECT_TRUE(test, has_msi_mapping(world.mdev[0]));
+
+	/* Once for all, and for all that is in the granule */
+	KUNIT_EXPECT_EQ(test, msi_target(test, world.mdev[0], doorbell), addr);
+	KUNIT_EXPECT_EQ(test, msi_target(test, world.mdev[LAST], doorbell + 4),
+			addr + 4);
+	KUNIT_EXPECT_EQ(test, bitmap_weight(world.mapped, MAX_PAGES),
+			others + 1);
+}
+#endif
+
+static void test_doorbells(struct kunit *test)
+{
+#ifdef CONFIG_IRQ_MSI_IOMMU
+	create_devices(test);
+	reserve_at(world.mdev[1], IOMMU_RESV_MSI, WINDOW, 8 * SZ_4K);
+	register_devices(test);
+	/* The window of one is that of all, and the granule is kept */
+	expect_untranslated(test, world.mdev[0], 5, 1);
+	expect_untranslated(test, world.mdev[1], 0, 8);
+	change_type(test, "identity");
+	change_type(test, "DMA");
+	expect_untranslated(test, world.mdev[LAST], 0, 8);
+
+	expect_translated(test, -1);
+	expect_translated(test, 8);
+	expect_translated(test, 1000);
+	KUNIT_EXPECT_EQ(test,
+			msi_target(test, world.mdev[0], doorbell_in(7)),
+			doorbell_in(7));
+#else
+	kunit_skip(test, "this kernel does not translate MSIs");
+#endif
+}
+
+static void test_doorbells_overlap(struct kunit *test)
+{
+#ifdef CONFIG_IRQ_MSI_IOMMU
+	struct mock_device *joiner;
+
+	create_devices(test);
+	reserve_at(world.mdev[0], IOMMU_RESV_MSI, WINDOW, 8 * SZ_4K);
+	reserve_at(world.mdev[1], IOMMU_RESV_MSI, WINDOW + 4 * SZ_4K,
+		   8 * SZ_4K);
+	reserve_at(world.mdev[LAST], IOMMU_RESV_MSI, WINDOW + 2 * SZ_4K,
+		   SZ_4K);
+	register_devices(test);
+	for (int i = 0; i < NR_DEVICES; i++)
+		expect_untranslated(test, world.mdev[i], 0, 12);
+
+	joiner = new_device(test);
+	reserve_at(joiner, IOMMU_RESV_MSI, WINDOW - 4 * SZ_4K, 8 * SZ_4K);
+	mock_device_add(test, joiner);
+	expect_untranslated(test, joiner, -4, 16);
+	expect_untranslated(test, world.mdev[0], -4, 16);
+
+	expect_translated(test, -5);
+	expect_translated(test, 12);
+#else
+	kunit_skip(test, "this kernel does not translate MSIs");
+#endif
+}
+
+/* No doorbell is in a window of no size */
+static void test_doorbells_nowhere(struct kunit *test)
+{
+#ifdef CONFIG_IRQ_MSI_IOMMU
+	create_devices(test);
+	reserve_at(world.mdev[0], IOMMU_RESV_MSI, WINDOW, 0);
+	register_devices(test);
+	expect_translated(test, 0);
+	expect_translated(test, -1);
+#else
+	kunit_skip(test, "this kernel does not translate MSIs");
+#endif
 }
 
 /* Joins */
@@ -835,8 +1149,7 @@ static void test_join_owned(struct kunit *test)
 	owned = &world.mdev[0]->dev;
 	KUNIT_ASSERT_EQ(test, iommu_device_claim_dma_owner(owned, test), 0);
 	joiner = new_device(test);
-	world.reserving = &joiner->dev;
-	world.reserved = IOMMU_RESV_RESERVED;
+	reserve(joiner, IOMMU_RESV_RESERVED);
 	mock_device_add(test, joiner);
 	KUNIT_EXPECT_PTR_EQ(test, joiner->attached, world.mdev[0]->attached);
 	iommu_device_release_dma_owner(owned);
@@ -1008,27 +1321,94 @@ static void test_used_until_probe_undone(struct kunit *test)
 	change_type(test, "identity");
 }
 
-/* Lazy flushing, on and off */
+/* Lazy flushing, on and off, with both kinds of queues */
+
+static const struct queue {
+	const char *name;
+	bool single;
+	unsigned int holds;	/* that many unmaps, before it is full */
+} queues[] = {
+	{ "per CPU", false, 255 },
+	{ "single", true, SZ_32K - 1 },
+};
+
+KUNIT_ARRAY_PARAM_DESC(queues, queues, name);
+
+static void create_queue_devices(struct kunit *test)
+{
+	const struct queue *queue = test->param_value;
+
+	create_devices(test);
+	world.mock->shadow_on_flush = queue->single;
+}
+
+static void create_queue_group(struct kunit *test)
+{
+	create_queue_devices(test);
+	register_devices(test);
+}
+
+static void map_some(struct kunit *test, unsigned int nr)
+{
+	while (nr--)
+		map(test, world.mdev[0]);
+}
+
+static void unmap_some(unsigned int nr)
+{
+	unsigned long page;
+
+	for_each_set_bit(page, world.mapped, MAX_PAGES) {
+		if (!nr--)
+			return;
+		unmap(world.mdev[0], page * SZ_4K);
+	}
+}
+
+/* What was unmapped and is not flushed for, and what waits with it */
+struct waiting {
+	int cached;
+	unsigned int tables;
+};
+
+static struct waiting look_at_queue(void)
+{
+	return (struct waiting) {
+		.cached = cached_pages(),
+		.tables = tables_left(),
+	};
+}
+
+static void expect_flushed(struct kunit *test)
+{
+	KUNIT_EXPECT_EQ(test, cached_pages(), 0);
+	KUNIT_EXPECT_EQ(test, tables_left(), 0);
+}
 
 static void test_stop_flushes(struct kunit *test)
 {
+	struct waiting waiting;
 	dma_addr_t addr[8];
 	int i;
 
-	create_group(test);
-	for (i = 0; i < ARRAY_SIZE(addr); i++)
-		addr[i] = map(test, world.mdev[0]);
-	for (i = 0; i < ARRAY_SIZE(addr); i++)
-		unmap(world.mdev[0], addr[i]);
+	create_queue_group(test);
+	map_some(test, ARRAY_SIZE(addr));
+	/* The queue's timer has to wait */
+	local_bh_disable();
+	unmap_some(ARRAY_SIZE(addr));
+	waiting = look_at_queue();
+	local_bh_enable();
 	change_type(test, "DMA");
-	KUNIT_EXPECT_EQ(test, cached_pages(), 0);
+	expect_flushed(test);
+	KUNIT_EXPECT_EQ(test, waiting.cached, ARRAY_SIZE(addr));
+	KUNIT_EXPECT_EQ(test, waiting.tables, world.nr_tables);
 
 	/* And from now on each unmap is flushed for at once */
 	for (i = 0; i < ARRAY_SIZE(addr); i++)
 		addr[i] = map(test, world.mdev[0]);
 	for (i = 0; i < ARRAY_SIZE(addr); i++) {
 		unmap(world.mdev[0], addr[i]);
-		KUNIT_EXPECT_EQ(test, cached_pages(), 0);
+		expect_flushed(test);
 	}
 }
 
@@ -1054,18 +1434,19 @@ static void write_strict_and_lazy(struct kunit *test)
  */
 static void test_stop_during_unmap(struct kunit *test)
 {
+	struct waiting waiting;
 	dma_addr_t addr;
-	int cached;
 
-	create_group(test);
+	create_queue_group(test);
 	addr = map(test, world.mdev[0]);
 	world.in_unmap = write_strict;
 	unmap(world.mdev[0], addr);
 	/* At once, before a timer could make it true */
-	cached = cached_pages();
-	KUNIT_EXPECT_EQ(test, cached, 0);
+	waiting = look_at_queue();
+	KUNIT_EXPECT_EQ(test, waiting.cached, 0);
+	KUNIT_EXPECT_EQ(test, waiting.tables, 0);
 	expect_type(test, "DMA", DMA);
-	KUNIT_EXPECT_FALSE(test, world.mapped[addr / SZ_4K]);
+	KUNIT_EXPECT_FALSE(test, test_bit(addr / SZ_4K, world.mapped));
 }
 
 /* It may come to a queue that is on again, and then waits there as usual */
@@ -1073,12 +1454,12 @@ static void test_restart_during_unmap(struct kunit *test)
 {
 	dma_addr_t addr;
 
-	create_group(test);
+	create_queue_group(test);
 	addr = map(test, world.mdev[0]);
 	world.in_unmap = write_strict_and_lazy;
 	unmap(world.mdev[0], addr);
 	change_type(test, "DMA");
-	KUNIT_EXPECT_EQ(test, cached_pages(), 0);
+	expect_flushed(test);
 }
 
 /* An unmap that has begun in strict mode does not look for a queue */
@@ -1086,12 +1467,12 @@ static void test_start_during_unmap(struct kunit *test)
 {
 	dma_addr_t addr;
 
-	create_group(test);
+	create_queue_group(test);
 	change_type(test, "DMA");
 	addr = map(test, world.mdev[0]);
 	world.in_unmap = write_lazy;
 	unmap(world.mdev[0], addr);
-	KUNIT_EXPECT_EQ(test, cached_pages(), 0);
+	expect_flushed(test);
 	expect_type(test, "DMA-FQ", DMA_FQ);
 }
 
@@ -1105,7 +1486,7 @@ static void test_on_and_off(struct kunit *test)
 	const int rounds = 200;
 	dma_addr_t addr[4];
 
-	create_devices(test);
+	create_queue_devices(test);
 	world.pages = 64;
 	register_devices(test);
 	for (int round = 0; round < rounds; round++) {
@@ -1118,6 +1499,7 @@ static void test_on_and_off(struct kunit *test)
 		unmap(world.mdev[0], addr[ARRAY_SIZE(addr) - 1]);
 		change_type(test, "DMA");
 		KUNIT_ASSERT_EQ(test, cached_pages(), 0);
+		KUNIT_ASSERT_EQ(test, tables_left(), 0);
 		change_type(test, "DMA-FQ");
 	}
 	expect_type(test, "DMA-FQ", DMA_FQ);
@@ -1126,18 +1508,108 @@ static void test_on_and_off(struct kunit *test)
 /* More than a queue has room for, with the queue off in between */
 static void test_full_queue(struct kunit *test)
 {
-	create_devices(test);
-	world.pages = MAX_PAGES;
+	const struct queue *queue = test->param_value;
+	struct waiting full, flushed;
+	unsigned int before;
+
+	create_queue_devices(test);
+	world.pages = queue->holds + NR_PAGES;
 	register_devices(test);
-	for (int i = 0; i < 1000; i++)
-		unmap(world.mdev[0], map(test, world.mdev[0]));
+	/* Off and on again, and nothing has started the timer yet */
 	change_type(test, "DMA");
-	KUNIT_EXPECT_EQ(test, cached_pages(), 0);
+	change_type(test, "DMA-FQ");
+
+	map_some(test, queue->holds + 1);
+	/* The CPU stays the same, and no timer runs */
+	local_bh_disable();
+	unmap_some(queue->holds);
+	full = look_at_queue();
+	before = world.nr_tables;
+	unmap_some(1);
+	flushed = look_at_queue();
+	local_bh_enable();
+	KUNIT_EXPECT_EQ(test, full.cached, queue->holds);
+	KUNIT_EXPECT_EQ(test, full.tables, before);
+	/* The last one is flushed for as well, but waits for the next flush */
+	KUNIT_EXPECT_EQ(test, flushed.cached, 0);
+	KUNIT_EXPECT_EQ(test, flushed.tables, world.nr_tables - before);
+
+	change_type(test, "DMA");
+	expect_flushed(test);
 	change_type(test, "DMA-FQ");
 	for (int i = 0; i < 1000; i++)
 		unmap(world.mdev[0], map(test, world.mdev[0]));
 	change_type(test, "identity");
 	expect_type(test, "identity", IDENTITY);
+	KUNIT_EXPECT_EQ(test, tables_left(), 0);
+}
+
+/* The domain goes at once, so that the queue's timer is too late */
+static struct iommu_domain *unmap_and_alloc_identity(struct device *dev)
+{
+	unmap_some(MAX_PAGES);
+	return world.alloc_identity(dev);
+}
+
+static void test_free_queued(struct kunit *test)
+{
+	create_queue_devices(test);
+	world.alloc_identity = world.mock->ops.domain_alloc_identity;
+	world.mock->ops.domain_alloc_identity = unmap_and_alloc_identity;
+	register_devices(test);
+	map_some(test, 8);
+	change_type(test, "identity");
+	expect_type(test, "identity", IDENTITY);
+	KUNIT_EXPECT_NE(test, world.nr_tables, 0);
+	KUNIT_EXPECT_EQ(test, tables_left(), 0);
+}
+
+static int fail_one_fq(struct iova_fq *fq, size_t fq_size, int node)
+{
+	struct kunit *test = world.mock->test;
+	int ret;
+
+	if (++world.queue_allocs == world.fail_queue_alloc)
+		return -ENOMEM;
+	kunit_deactivate_static_stub(test, iommu_dma_init_one_fq);
+	ret = iommu_dma_init_one_fq(fq, fq_size, node);
+	kunit_activate_static_stub(test, iommu_dma_init_one_fq, fail_one_fq);
+	return ret;
+}
+
+/* No memory for one of the rings: the last one when the others have it */
+static void test_no_queue(struct kunit *test)
+{
+	const struct queue *queue = test->param_value;
+	unsigned int rings = queue->single ? 1 : num_possible_cpus();
+	struct state before;
+
+	create_queue_group(test);
+	/* This domain never had a queue */
+	change_type(test, "identity");
+	change_type(test, "DMA");
+	forget_events();
+	before = look();
+	kunit_activate_static_stub(test, iommu_dma_init_one_fq, fail_one_fq);
+	for (unsigned int ring = 1; ring <= rings; ring++) {
+		world.queue_allocs = 0;
+		world.fail_queue_alloc = ring;
+		KUNIT_EXPECT_EQ(test, write_type("DMA-FQ"), -ENOMEM);
+		KUNIT_EXPECT_EQ(test, world.queue_allocs, ring);
+		expect_same(test, &before);
+		unmap(world.mdev[0], map(test, world.mdev[0]));
+		expect_flushed(test);
+	}
+
+	world.queue_allocs = 0;
+	world.fail_queue_alloc = 0;
+	change_type(test, "DMA-FQ");
+	KUNIT_EXPECT_EQ(test, world.queue_allocs, rings);
+	expect_type(test, "DMA-FQ", DMA_FQ);
+	map_some(test, 8);
+	unmap_some(8);
+	change_type(test, "DMA");
+	expect_flushed(test);
 }
 
 static struct kunit_case type_change_cases[] = {
@@ -1152,6 +1624,12 @@ static struct kunit_case type_change_cases[] = {
 	KUNIT_CASE(test_reserved),
 	KUNIT_CASE(test_reserved_msi),
 	KUNIT_CASE(test_reserved_by_joiner),
+	KUNIT_CASE(test_direct),
+	KUNIT_CASE(test_direct_overlap),
+	KUNIT_CASE(test_direct_at_zero),
+	KUNIT_CASE(test_doorbells),
+	KUNIT_CASE(test_doorbells_overlap),
+	KUNIT_CASE(test_doorbells_nowhere),
 	KUNIT_CASE(test_join_fails),
 	KUNIT_CASE(test_join_identity),
 	KUNIT_CASE(test_join_owned),
@@ -1161,12 +1639,14 @@ static struct kunit_case type_change_cases[] = {
 	KUNIT_CASE(test_used_by_interrupts),
 	KUNIT_CASE(test_used_until_released),
 	KUNIT_CASE(test_used_until_probe_undone),
-	KUNIT_CASE(test_stop_flushes),
-	KUNIT_CASE(test_stop_during_unmap),
-	KUNIT_CASE(test_restart_during_unmap),
-	KUNIT_CASE(test_start_during_unmap),
-	KUNIT_CASE(test_on_and_off),
-	KUNIT_CASE(test_full_queue),
+	KUNIT_CASE_PARAM(test_stop_flushes, queues_gen_params),
+	KUNIT_CASE_PARAM(test_stop_during_unmap, queues_gen_params),
+	KUNIT_CASE_PARAM(test_restart_during_unmap, queues_gen_params),
+	KUNIT_CASE_PARAM(test_start_during_unmap, queues_gen_params),
+	KUNIT_CASE_PARAM(test_on_and_off, queues_gen_params),
+	KUNIT_CASE_PARAM(test_full_queue, queues_gen_params),
+	KUNIT_CASE_PARAM(test_free_queued, queues_gen_params),
+	KUNIT_CASE_PARAM(test_no_queue, queues_gen_params),
 	{}
 };
 

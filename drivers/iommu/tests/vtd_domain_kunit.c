@@ -12,6 +12,7 @@
 #include <kunit/test.h>
 #include <linux/bitmap.h>
 #include <linux/iommu.h>
+#include <linux/mm.h>
 #include <linux/mman.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -744,6 +745,100 @@ static void vtd_test_alloc(struct kunit *test)
 		KUNIT_EXPECT_EQ_MSG(test, vtd_enforce_snooping(domain),
 				    cases[i].snoop, "%s", name);
 		vtd_free(domain);
+	}
+}
+
+/* The tables of a domain, which the test has references to as well */
+struct vtd_held {
+	struct page *pages[8];
+	int nr;
+};
+
+static void vtd_hold(struct kunit *test, struct vtd_held *held,
+		     struct dma_pte *table, int level)
+{
+	struct page *page = virt_to_page(table);
+	int i;
+
+	KUNIT_ASSERT_LT(test, held->nr, ARRAY_SIZE(held->pages));
+	get_page(page);
+	held->pages[held->nr++] = page;
+	for (i = 0; level > 1 && i < SZ_4K / sizeof(*table); i++)
+		if (dma_pte_present(&table[i]) && !dma_pte_superpage(&table[i]))
+			vtd_hold(test, held,
+				 phys_to_virt(dma_pte_addr(&table[i])),
+				 level - 1);
+}
+
+static void vtd_expect_freed(struct kunit *test, struct vtd_held *held,
+			     const char *what)
+{
+	while (held->nr--) {
+		KUNIT_EXPECT_EQ_MSG(test, page_count(held->pages[held->nr]), 1,
+				    "%s", what);
+		put_page(held->pages[held->nr]);
+	}
+}
+
+static int vtd_map(struct dmar_domain *domain, unsigned long iova, size_t size)
+{
+	size_t mapped;
+
+	return domain->domain.ops->map_pages(&domain->domain, iova, 0, size, 1,
+					     IOMMU_READ | IOMMU_WRITE,
+					     GFP_KERNEL, &mapped);
+}
+
+/* All tables are freed; where nothing was ever mapped there is no search */
+static void vtd_test_free(struct kunit *test)
+{
+	static const struct {
+		enum vtd_hw_id hw;
+		bool first;
+		int tables;
+	} cases[] = {
+		{ L39, 0, 4 }, { L48, 0, 5 }, { L57, 0, 6 }, { L48_WALK, 0, 5 },
+		{ S2, 0, 5 }, { S12, 1, 5 }, { S12_57, 1, 6 },
+	};
+	struct vtd_held held = {};
+	struct dmar_domain *domain;
+	struct vtd_test_dev *vdev;
+	const char *name;
+	void *table;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(cases); i++) {
+		name = vtd_hw[cases[i].hw].name;
+		vdev = vtd_dev(test, cases[i].hw);
+
+		domain = vtd_domain(test, vdev, cases[i].first);
+		KUNIT_EXPECT_EQ(test, 0, vtd_map(domain, SZ_4K, SZ_4K));
+		KUNIT_EXPECT_EQ(test, 0, vtd_map(domain, SZ_1G, SZ_2M));
+		held.nr = 0;
+		vtd_hold(test, &held, domain->pgd, agaw_to_level(domain->agaw));
+		KUNIT_EXPECT_EQ_MSG(test, held.nr, cases[i].tables, "%s", name);
+		vtd_free(domain);
+		vtd_expect_freed(test, &held, name);
+
+		/* Mapping fails before there is a table */
+		domain = vtd_domain(test, vdev, cases[i].first);
+		KUNIT_EXPECT_EQ_MSG(test, -EFAULT,
+				    vtd_map(domain, BIT_ULL(domain->gaw),
+					    SZ_4K), "%s", name);
+		held.nr = 0;
+		vtd_hold(test, &held, domain->pgd, agaw_to_level(domain->agaw));
+		KUNIT_EXPECT_EQ_MSG(test, held.nr, 1, "%s", name);
+		/* This one is only found by a search */
+		table = iommu_alloc_page(GFP_KERNEL);
+		KUNIT_ASSERT_NOT_NULL(test, table);
+		get_page(virt_to_page(table));
+		domain->pgd[1].val = virt_to_phys(table) | DMA_PTE_READ;
+		vtd_free(domain);
+		vtd_expect_freed(test, &held, name);
+		KUNIT_EXPECT_EQ_MSG(test, page_count(virt_to_page(table)), 2,
+				    "%s", name);
+		put_page(virt_to_page(table));
+		iommu_free_page(table);
 	}
 }
 
@@ -2053,6 +2148,7 @@ static void vtd_test_exit(struct kunit *test)
 static struct kunit_case vtd_domain_cases[] = {
 	KUNIT_CASE_PARAM(vtd_test_pairs, vtd_pair_gen_params),
 	KUNIT_CASE(vtd_test_alloc),
+	KUNIT_CASE(vtd_test_free),
 	KUNIT_CASE(vtd_test_sp_off),
 	KUNIT_CASE(vtd_test_stage),
 	KUNIT_CASE(vtd_test_nested),
