@@ -4,12 +4,13 @@
 import dataclasses
 import hashlib
 import shutil
+import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from . import base as bases
 from . import benchchart, benchparts, benchresults, clones, export
-from . import initramfs, longresults, packages, settings
+from . import initramfs, longresults, machinespec, packages, settings
 from . import kernel as kernels
 from . import tree as trees
 from .benchparts import Subject
@@ -41,17 +42,19 @@ def config_digest():
 
 
 def program_digest():
-    """A value for what measures in the guest."""
-    return digest([*sorted(GUEST.modules.iterdir()),
+    """A value for what measures, and for the machines it does so in."""
+    return digest([Path(benchparts.__file__), machinespec.DATA,
+                   *sorted(GUEST.modules.iterdir()),
                    *[initramfs.GUEST / f"{name}.c"
                      for name in GUEST.programs]])
 
 
 def series_digest(folder):
-    """A value for the series; what only the tree has is said."""
-    edited = export.uncommitted(folder) \
-        or trees.exported(folder) != trees.digest(trees.patches())
-    return longresults.state()[:16] + "-edited" * bool(edited)
+    """A value for the series, or for a tree that is not what is exported."""
+    if export.uncommitted(folder) \
+            or trees.exported(folder) != trees.digest(trees.patches()):
+        return kernels.state_of(folder, [])[:16] + "-edited"
+    return longresults.state()[:16]
 
 
 def identity(folder):
@@ -143,12 +146,12 @@ def subjects(made, chosen, logs):
 
 
 def measure(todo):
-    """({(unit, figure): {who: [values]}}, [what failed]) of all repeats.
+    """({(unit, figure): {who: [values]}}, {part: errors}) of all repeats.
 
     Other work on the host changes no figure, so several machines run at a
     time.
     """
-    found, failed = {}, []
+    found, failed = {}, {}
     with ThreadPoolExecutor(settings.jobs()) as pool, \
             Progress("measuring", len(todo)) as progress:
         running = {pool.submit(benchparts.measure, part, subject):
@@ -156,14 +159,15 @@ def measure(todo):
         try:
             for done, future in enumerate(as_completed(running), 1):
                 part, subject = running[future]
-                name = f"{subject.spec.name}/{part.name}, {subject.who}"
+                name = f"{subject.spec.name}/{part.name}"
                 try:
                     for figure, value in future.result().items():
                         found.setdefault((part.unit, figure), {}).setdefault(
                             subject.who, []).append(value)
                 except LabError as error:
-                    failed.append(f"{name}: {error}")
-                progress.update(done, note=name)
+                    failed.setdefault(name, []).append(
+                        f"{subject.who}: {error}")
+                progress.update(done, note=f"{name}, {subject.who}")
         except BaseException:
             benchparts.stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -171,12 +175,24 @@ def measure(todo):
     return found, failed
 
 
+def part_of(figure):
+    """The part, such as vtd/map, that a figure belongs to."""
+    return "/".join(figure.split("/")[:2])
+
+
+def whole(found, failed):
+    """The figures of those parts in which no boot has failed."""
+    return {name: benchresults.figure(unit, repeats)
+            for (unit, name), repeats in found.items()
+            if part_of(name) not in failed}
+
+
 def in_order(figures):
     """Figures in the order of machines and parts, whenever measured."""
     order = [f"{machine}/{part.name}"
              for part, machine in benchparts.selected()]
-    return dict(sorted(figures.items(), key=lambda item: order.index(
-        item[0].rsplit("/", 1)[0])))
+    return dict(sorted(figures.items(),
+                       key=lambda item: order.index(part_of(item[0]))))
 
 
 def peer_identity(made):
@@ -198,6 +214,11 @@ def show(results, measured):
     say()
     for line in benchresults.verdicts(results["figures"]):
         say(line)
+    there = {part_of(name) for name in results["figures"]}
+    missing = [name for part, machine in benchparts.selected()
+               if (name := f"{machine}/{part.name}") not in there]
+    if missing:
+        say("not measured: " + ", ".join(missing))
 
 
 def run(word=None, peer=None):
@@ -209,16 +230,18 @@ def run(word=None, peer=None):
     if peer:
         new["peer"] = peer_identity(made)
     logs = run_logs("bench")
-    found, failed = measure(subjects(kept(made, logs), chosen, logs))
-    new["figures"] = {name: benchresults.figure(unit, repeats)
-                      for (unit, name), repeats in found.items()}
-    if found:
+    with tempfile.TemporaryDirectory() as folder_of_kernels:
+        found, failed = measure(subjects(
+            kept(made, Path(folder_of_kernels)), chosen, logs))
+    new["figures"] = whole(found, failed)
+    if new["figures"]:
         results = benchresults.merged(benchresults.known(), new)
         results["figures"] = in_order(results["figures"])
         benchresults.keep(results)
         benchchart.draw(results)
         show(results, new["figures"])
         say(f"written: {benchresults.RESULTS}")
-    for line in failed:
-        say(f"FAILED {line}")
+    for name, errors in failed.items():
+        for error in errors:
+            say(f"FAILED {name}, {error}")
     return 1 if failed else 0

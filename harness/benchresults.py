@@ -51,6 +51,14 @@ def marked(one):
     return max(one["spread"].values(), default=0) > SPREAD
 
 
+def is_sure(value, limit, made_of):
+    """Whether other repeats would be on the same side of a limit."""
+    if value is None or any(map(marked, made_of)):
+        return value is None
+    apart = sum(max(one["spread"].values(), default=0) for one in made_of)
+    return abs(value - limit) >= apart * value
+
+
 # The file
 
 def known():
@@ -197,7 +205,7 @@ def judged(figures):
             value, made_of = target.value(name, figures)
             good = None if value is None else value <= target.limit
             rows.append((target.what, name, value, target.limit, good,
-                         not any(map(marked, made_of))))
+                         is_sure(value, target.limit, made_of)))
         if not names:
             rows.append((target.what, "", None, target.limit, None, True))
     for name, one in figures.items():
@@ -205,7 +213,7 @@ def judged(figures):
         if value is not None and value > AS_GOOD and name not in seen \
                 and not ONLY_A_PART.fullmatch(name):
             rows.append(("nothing else slower or larger", name, value,
-                         AS_GOOD, False, not marked(one)))
+                         AS_GOOD, False, is_sure(value, AS_GOOD, [one])))
     return rows
 
 
@@ -218,5 +226,5 @@ def verdicts(figures):
         shown = "" if value is None else f"{value:.3f}"
         lines.append(f"{word:13}{shown:>7} of {limit:<6}{what}"
                      + (f": {name}" if name else "")
-                     + ("" if sure else " (repeats differ)"))
+                     + ("" if sure else " (not sure, repeats differ)"))
     return lines

@@ -318,9 +318,10 @@ def test_freed_domain_is_not_used_again(roomy):
     assert leads_to(roomy, FIRST, [])
     assert bind(roomy, FIRST) == 0
     do(roomy, FIRST, *(f"free {number}" for number in range(1, 9)))
-    # One domain was leaked, rather than used again, and no other
-    leaks = roomy.forget_leaks()
-    assert not leaks or leaks.count(" paging_domain_alloc") == 1
+    # One domain was leaked, rather than used again, with what belongs to it
+    if roomy.kernel.config == "kasan":
+        leaks = roomy.forget_leaks("command_write")
+        assert sum(" paging_domain_alloc" in one for one in leaks) == 1
 
 
 @pytest.mark.needs("pasids")

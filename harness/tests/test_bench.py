@@ -220,6 +220,21 @@ def test_target_is_a_limit_for_the_ratio():
     assert verdict({}, what) == [("", None, None, True)]
 
 
+def test_target_within_the_spread_is_not_sure():
+    what = "a change to identity"
+    for patched, sure in ((24.9, False), (24, True), (25.1, False)):
+        name = "vtd/changes/DMA to identity"
+        one = figure([99.5, 100, 100.4], [patched] * 3)
+        assert verdict({name: one}, what)[0][3] is sure
+
+
+def test_part_with_a_failed_boot_is_not_kept():
+    found = {("instructions", "vtd/map/x"): {"stock": [1], "patched": [1]},
+             ("instructions", "vtd/map-4/x"): {"stock": [1], "patched": [1]}}
+    kept = bench.whole(found, {"vtd/map": ["stock: it did not boot"]})
+    assert list(kept) == ["vtd/map-4/x"]
+
+
 def test_target_against_another_figure():
     figures = {"amd/hot-add/64th": figure([9], [12]),
                "amd/hot-add/2nd": figure([9], [10])}

@@ -511,7 +511,7 @@ static void test_boot_wish_granted(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock->live_domains, 3);
 }
 
-/* For groups that get an identity domain, no other kind is ever asked for */
+/* For groups that get an identity domain, no paging domain is ever asked for */
 static void test_boot_all_granted(struct kunit *test)
 {
 	struct mock_iommu *mock = create_translating(test);
@@ -527,6 +527,7 @@ static void test_boot_all_granted(struct kunit *test)
 		expect_identity(test, mdev[i], "parameter\n");
 	KUNIT_EXPECT_EQ(test, mock->fail_paging_allocs, 1);
 	KUNIT_EXPECT_EQ(test, mock->identity_allocs, 2);
+	KUNIT_EXPECT_EQ(test, mock->live_domains, 2);
 	mock->fail_paging_allocs = 0;
 }
 

@@ -36,7 +36,7 @@
 #define NR_PAGES	256
 /* More than any queue has room for */
 #define MAX_PAGES	(SZ_32K + NR_PAGES)
-#define MAX_TABLES	512
+#define MAX_TABLES	2048
 #define MAX_REGIONS	4
 /* What a device may reserve: the addresses that are given out first */
 #define RESERVED	((NR_PAGES - 16) * SZ_4K)
@@ -66,6 +66,7 @@ struct region {
  * @tables: pages that unmaps took out of the page table, each of which the test
  *	has a reference to
  * @nr_tables: how many these are
+ * @keep_tables: unmaps take none out of the page table
  * @unmaps: unmaps so far
  * @queue_allocs: rings of flush queues that were to be allocated
  * @fail_queue_alloc: which of them fails, counted from 1; 0 fails none
@@ -96,6 +97,7 @@ static struct world {
 	unsigned int lookups;
 	struct page *tables[MAX_TABLES];
 	unsigned int nr_tables;
+	bool keep_tables;
 	unsigned int unmaps;
 	unsigned int queue_allocs;
 	unsigned int fail_queue_alloc;
@@ -118,12 +120,14 @@ static struct world {
 
 static int cached_pages(void)
 {
-	return bitmap_weight(world.cached, MAX_PAGES);
+	/* The timer may be at it */
+	return data_race(bitmap_weight(world.cached, MAX_PAGES));
 }
 
 static void flush_tlb(void)
 {
-	bitmap_zero(world.cached, MAX_PAGES);
+	for (int i = 0; i < BITS_TO_LONGS(MAX_PAGES); i++)
+		WRITE_ONCE(world.cached[i], 0);
 }
 
 static void flush_all(struct iommu_domain *domain)
@@ -168,12 +172,13 @@ static void take_tables(struct iommu_iotlb_gather *gather)
 	static const unsigned int some[] = { 1, 3, 0 };
 	unsigned int nr = some[world.unmaps++ % ARRAY_SIZE(some)];
 
-	for (; nr && world.nr_tables < MAX_TABLES; nr--) {
+	for (; nr && !world.keep_tables; nr--) {
 		void *table = iommu_alloc_page(GFP_ATOMIC);
 		struct page *page;
 
-		if (!table) {
-			KUNIT_FAIL(world.mock->test, "no memory");
+		if (!table || world.nr_tables == MAX_TABLES) {
+			iommu_free_page(table);
+			KUNIT_FAIL(world.mock->test, "no memory or no room");
 			return;
 		}
 		page = virt_to_page(table);
@@ -1093,7 +1098,7 @@ static void test_doorbells_nowhere(struct kunit *test)
 {
 #ifdef CONFIG_IRQ_MSI_IOMMU
 	create_devices(test);
-	reserve_at(world.mdev[0], IOMMU_RESV_MSI, WINDOW, 0);
+	reserve_at(world.mdev[0], IOMMU_RESV_MSI, WINDOW + OFFSET, 0);
 	register_devices(test);
 	expect_translated(test, 0);
 	expect_translated(test, -1);
@@ -1522,17 +1527,23 @@ static void test_full_queue(struct kunit *test)
 	map_some(test, queue->holds + 1);
 	/* The CPU stays the same, and no timer runs */
 	local_bh_disable();
-	unmap_some(queue->holds);
+	/* The tables of the first ones would be too many */
+	world.keep_tables = true;
+	unmap_some(queue->holds - 100);
+	world.keep_tables = false;
+	unmap_some(100);
 	full = look_at_queue();
 	before = world.nr_tables;
 	unmap_some(1);
 	flushed = look_at_queue();
 	local_bh_enable();
 	KUNIT_EXPECT_EQ(test, full.cached, queue->holds);
+	KUNIT_EXPECT_GT(test, before, 100);
 	KUNIT_EXPECT_EQ(test, full.tables, before);
 	/* The last one is flushed for as well, but waits for the next flush */
 	KUNIT_EXPECT_EQ(test, flushed.cached, 0);
 	KUNIT_EXPECT_EQ(test, flushed.tables, world.nr_tables - before);
+	KUNIT_EXPECT_EQ(test, world.unmaps, queue->holds + 1);
 
 	change_type(test, "DMA");
 	expect_flushed(test);

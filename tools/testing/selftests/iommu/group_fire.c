@@ -185,15 +185,24 @@ static enum result change_driver(const struct device *device, int *error)
 
 /*
  * As above. ENXIO, ENOTTY, EACCES: the device, or another of its group, was
- * bound to a driver of the kernel meanwhile. EAGAIN: vfio-pci resets a device
- * before it is used, if nobody else holds the device's lock.
+ * bound to a driver of the kernel meanwhile.
  */
 static const int vfio_errors[] = {
-	EBUSY, EINVAL, EPERM, ENODEV, ENOENT, ENXIO, ENOTTY, EACCES, EIO,
-	EAGAIN, 0
+	EBUSY, EINVAL, EPERM, ENODEV, ENOENT, ENXIO, ENOTTY, EACCES, EIO, 0
 };
 
 static void *page;
+
+/*
+ * What opened the device for use. vfio-pci resets it then, and gives up with
+ * EAGAIN when somebody else holds the device's lock.
+ */
+static int opened(int result)
+{
+	if (result < 0 && errno == EAGAIN)
+		errno = EBUSY;
+	return result;
+}
 
 static int open_container(const struct device *device, int *group_fd)
 {
@@ -219,8 +228,8 @@ static int open_container(const struct device *device, int *group_fd)
 
 		if (!ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU) &&
 		    !ioctl(container, VFIO_IOMMU_MAP_DMA, &map))
-			fd = ioctl(*group_fd, VFIO_GROUP_GET_DEVICE_FD,
-				   device->address);
+			fd = opened(ioctl(*group_fd, VFIO_GROUP_GET_DEVICE_FD,
+					  device->address));
 	}
 	/* The group keeps it */
 	if (container >= 0) {
@@ -251,7 +260,7 @@ static int attach_ioas(int fd, int iommufd)
 		.argsz = sizeof(attach),
 	};
 
-	if (ioctl(fd, VFIO_DEVICE_BIND_IOMMUFD, &bind) ||
+	if (opened(ioctl(fd, VFIO_DEVICE_BIND_IOMMUFD, &bind)) ||
 	    ioctl(iommufd, IOMMU_IOAS_ALLOC, &alloc))
 		return -1;
 	map.ioas_id = alloc.out_ioas_id;
