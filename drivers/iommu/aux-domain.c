@@ -34,6 +34,9 @@
  * the latest when it leaves its group. So the pointers to devices and groups
  * need no references.
  *
+ * iommu_aux_lock is one for all devices, and is held while an IOMMU driver
+ * invalidates caches and waits for page requests: none of this is a fast path.
+ *
  * Lock order: the device's lock, iommu_probe_device_lock, iommu_aux_lock, the
  * group's mutex.
  */
@@ -232,6 +235,9 @@ static struct aux_group *aux_group_attach(struct iommu_aux_domain *aux,
 	/* For all devices of the group, or for none */
 	ret = iommu_attach_device_pasid(aux->domain, dev, aux->id,
 					&attached->handle);
+	/* A device with fewer numbers may have joined a moment ago */
+	if (ret == -EINVAL && aux->id >= iommu_group_max_pasids(group))
+		ret = -EOVERFLOW;
 	if (ret) {
 		kfree(attached);
 		return ERR_PTR(ret);
@@ -334,10 +340,10 @@ static void aux_detach(struct aux_use *use)
  * Devices of one group cannot be kept apart, so the domain serves all that
  * were in the group then. They share it: each driver that wants to use it
  * attaches it itself, and it leaves the group with the last of them. A device
- * that joins the group later gets no numbers before all domains have left the
- * group, and the capability is false for it until then. No further driver can
- * be bound to a device of the group meanwhile, as always while PASIDs are in
- * use.
+ * that joins the group later gets no numbers before the group uses no PASID any
+ * more, be it a domain's or a process's (SVA), and the capability is false for
+ * it until then. No further driver can be bound to a device of the group
+ * meanwhile, as always while PASIDs are in use.
  *
  * @domain stays the caller's. It must be detached everywhere before it is
  * freed: a domain that is freed while attached is leaked, with a warning. Its
@@ -355,7 +361,8 @@ static void aux_detach(struct aux_use *use)
  * * -EINVAL - @domain is of another IOMMU driver, is not one that its caller
  *   maps (a default domain, an identity domain), or does not suit the device's
  *   IOMMU
- * * -EBUSY - @domain is attached to @dev already
+ * * -EBUSY - @domain is attached to @dev already, or somebody uses its number
+ *   in the group without having allocated it
  * * -ENOSPC - all numbers are in use that the devices of the group can send
  * * -EOVERFLOW - @domain has a number already, and a device of the group cannot
  *   send it; @domain keeps it
@@ -385,8 +392,12 @@ int iommu_aux_attach_device(struct iommu_domain *domain, struct device *dev)
 		return PTR_ERR(aux);
 
 	ret = aux_attach(aux, dev);
-	if (list_empty(&aux->groups))
+	if (list_empty(&aux->groups)) {
+		/* The number was chosen for this group, and is not kept */
+		if (ret == -EOVERFLOW)
+			ret = -ENOSPC;
 		aux_domain_end(aux);
+	}
 	return ret;
 }
 EXPORT_SYMBOL_GPL(iommu_aux_attach_device);

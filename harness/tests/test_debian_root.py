@@ -2,11 +2,12 @@
 """Debian's user space on the named disk: systemd, udev, nvme, lspci, fio."""
 
 import dataclasses
+import itertools
 import json
 
 import pytest
 
-from harness import debianroot, proofs
+from harness import debianroot, proofs, settings
 
 pytestmark = [pytest.mark.long, pytest.mark.needs("debian-root")]
 
@@ -14,6 +15,8 @@ NAMED = "0000:00:04.0"
 OTHER = "0000:00:05.0"
 DISKS = "/dev/disk/by-path"
 FIO_MIB, FIO_SECONDS = 32, 600
+DOCUMENT = settings.ROOT / "Documentation/admin-guide/iommu-default-type.rst"
+RULES = "/etc/udev/rules.d/90-iommu-type.rules"
 
 
 @pytest.fixture(scope="module", name="debian")
@@ -69,6 +72,25 @@ def test_type_changes_under_udev(debian):
         assert debian.run(f"readlink -f {DISKS}/pci-{OTHER}-nvme-1"
                           ) == debian.disk("disk1")
         assert proofs.read_sum(debian, "disk1") == proofs.data_sum(9000000)
+
+
+def documented(name):
+    """The literal block that the document gives for a file."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    lines = text[text.index(f"``{name}``::"):].splitlines()[2:]
+    return "\n".join(itertools.takewhile(str.strip, lines))
+
+
+def test_documented_udev_rule(debian):
+    """It says which groups came to bypass the IOMMU, and no others."""
+    debian.run(f"cat >{RULES} <<'END'\n{documented(RULES)}\nEND\n"
+               "udevadm control --reload")
+    for kind in ("identity", "DMA", "auto"):
+        assert proofs.set_type(debian, "disk1", kind) == 0
+    debian.run("udevadm settle")
+    number = debian.group_of("disk1").number
+    assert debian.run("journalctl -q -t iommu -o cat").splitlines() == [
+        f"group {number} bypasses the IOMMU (sysfs)"]
 
 
 def test_fio_on_both_disks(debian):

@@ -577,6 +577,79 @@ static void test_join_raw_pasid(struct kunit *test)
 	unbind(first);
 }
 
+/* A device with fewer numbers joins, and counts when it gets them */
+static void test_join_fewer(struct kunit *test)
+{
+	struct mock_device *first, *other, *joiner;
+	struct iommu_domain *domains[4];
+
+	create(test);
+	first = add_enabled(test, 0, 8);
+	other = add_enabled(test, 1, 8);
+	for (int i = 0; i < 3; i++)
+		domains[i] = alloc_attach(test, first);
+	KUNIT_EXPECT_EQ(test, attach(domains[2], other), 0);
+	joiner = add(test, 0, 1);
+
+	/* Not yet */
+	domains[3] = alloc_attach(test, first);
+	expect_reached(test, domains[3], first);
+	expect_pasids(test, joiner, 0);
+	mock_device_remove(joiner);
+	expect_pasids(test, first, 4);
+	joiner = add(test, 0, 1);
+	for (int i = 0; i < 4; i++)
+		detach(domains[i], first);
+
+	/* Number 3, which the other group keeps, and then there is only one */
+	KUNIT_EXPECT_EQ(test, attach(domains[2], first), -EOVERFLOW);
+	expect_reached(test, domains[2], other);
+	KUNIT_EXPECT_EQ(test, attach(domains[0], first), 0);
+	expect_reached(test, domains[0], first);
+	expect_reached(test, domains[0], joiner);
+	KUNIT_EXPECT_EQ(test, attach(domains[1], first), -ENOSPC);
+	expect_unattached(test, domains[1]);
+
+	detach(domains[0], first);
+	detach(domains[2], other);
+	for (int i = 0; i < 4; i++)
+		iommu_domain_free(domains[i]);
+	disable_unbind(other);
+	disable_unbind(first);
+}
+
+/* SVA takes its numbers from where the domains' come from */
+static void test_numbers_are_shared(struct kunit *test)
+{
+	struct iommu_domain *domain, *raw;
+	struct mock_device *mdev;
+	ioasid_t taken;
+
+	create(test);
+	mdev = add_enabled(test, 0, 8);
+	taken = iommu_alloc_global_pasid(&mdev->dev);
+	KUNIT_ASSERT_EQ(test, taken, 1);
+	domain = alloc_attach(test, mdev);
+	KUNIT_EXPECT_EQ(test, iommu_auxiliary_id(domain), 2);
+	detach(domain, mdev);
+	iommu_free_global_pasid(taken);
+
+	/* Who does not take it from there is in the way, but loses nothing */
+	raw = alloc(test, mdev);
+	KUNIT_ASSERT_EQ(test,
+			iommu_attach_device_pasid(raw, &mdev->dev, 1, NULL), 0);
+	KUNIT_EXPECT_EQ(test, attach(domain, mdev), -EBUSY);
+	expect_unattached(test, domain);
+	KUNIT_EXPECT_PTR_EQ(test, xa_load(&mdev->pasids, 1), (void *)raw);
+	iommu_detach_device_pasid(raw, &mdev->dev, 1);
+	KUNIT_EXPECT_EQ(test, attach(domain, mdev), 0);
+	KUNIT_EXPECT_EQ(test, iommu_auxiliary_id(domain), 1);
+	detach(domain, mdev);
+	iommu_domain_free(domain);
+	iommu_domain_free(raw);
+	disable_unbind(mdev);
+}
+
 /* A device without a driver leaves, or is pulled out: its part goes with it */
 static void test_leave(struct kunit *test)
 {
@@ -1036,6 +1109,8 @@ static struct kunit_case aux_domain_cases[] = {
 	KUNIT_CASE(test_attach_fails),
 	KUNIT_CASE(test_join),
 	KUNIT_CASE(test_join_raw_pasid),
+	KUNIT_CASE(test_join_fewer),
+	KUNIT_CASE(test_numbers_are_shared),
 	KUNIT_CASE(test_leave),
 	KUNIT_CASE(test_surprise_removal),
 	KUNIT_CASE(test_removed_enabled),

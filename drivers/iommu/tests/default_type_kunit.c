@@ -768,6 +768,27 @@ static void test_auto_falls_back(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, mock->live_domains, 1);
 }
 
+/* Want of memory is no reason for another type when there is one already */
+static void test_auto_keeps_without_memory(struct kunit *test)
+{
+	struct mock_iommu *mock = create_translating(test);
+	struct mock_device *mdev = wishing_device(test, 0, true);
+	struct iommu_domain *before;
+
+	mock_device_add(test, mdev);
+	mock_iommu_register(test, mock);
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "DMA"), 3);
+	before = mdev->attached;
+	mock->fail_identity_alloc = mock->identity_allocs + 1;
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "auto"), -ENOMEM);
+	expect_translated(test, mdev, "sysfs\n");
+	KUNIT_EXPECT_PTR_EQ(test, mdev->attached, before);
+	KUNIT_EXPECT_EQ(test, mock->live_domains, 1);
+
+	KUNIT_EXPECT_EQ(test, mock_group_write(mdev, "type", "auto"), 4);
+	expect_identity(test, mdev, "parameter\n");
+}
+
 static void test_write_errors_change_nothing(struct kunit *test)
 {
 	struct mock_iommu *mock = create_translating(test);
@@ -994,6 +1015,7 @@ static struct kunit_case default_type_cases[] = {
 	KUNIT_CASE(test_boot_nothing_can_be_had),
 	KUNIT_CASE(test_auto_returns_to_the_wish),
 	KUNIT_CASE(test_auto_falls_back),
+	KUNIT_CASE(test_auto_keeps_without_memory),
 	KUNIT_CASE(test_write_errors_change_nothing),
 	KUNIT_CASE(test_same_type_keeps_source),
 	KUNIT_CASE(test_emptied_group_forgets),

@@ -163,6 +163,7 @@ enum failure {
 	ATTACH,
 	ATTACH_LAST_DEVICE,
 	ATTACH_ALL,
+	ATTACH_BOTH,
 	NR_FAILURES,
 };
 
@@ -175,6 +176,7 @@ static const char * const failure_names[] = {
 	[ATTACH]		= "a device cannot be attached",
 	[ATTACH_LAST_DEVICE]	= "a group's last device cannot be attached",
 	[ATTACH_ALL]		= "a device can be attached to no domain",
+	[ATTACH_BOTH]		= "neither a wish nor the next best attaches",
 };
 
 #define NR_GROUPS	5
@@ -217,6 +219,13 @@ static void plant_failure(struct mock_device **members, enum failure failure)
 		break;
 	case ATTACH_ALL:
 		members[1]->fail_attaches = UINT_MAX;
+		break;
+	case ATTACH_BOTH:
+		for (int i = 0; i < GROUP_SIZE; i++) {
+			members[i]->dev.iommu_passthrough = true;
+			members[i]->dev.iommu_wish_parameter = true;
+		}
+		members[1]->fail_attaches = 2;
 		break;
 	default:
 		break;
@@ -563,10 +572,14 @@ static void test_instances(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, iommu_device_use_default_domain(&failed->dev), 0);
 	iommu_device_unuse_default_domain(&failed->dev);
 	KUNIT_ASSERT_GT(test, mock->nr_events, events);
-	for (unsigned int i = events; i < mock->nr_events; i++)
+	for (unsigned int i = events; i < mock->nr_events; i++) {
+		/* That its group got another member is nothing to the others */
+		KUNIT_EXPECT_EQ(test, mock->events[i].mdev->group,
+				failed->group);
 		if (mock->events[i].kind == MOCK_JOIN ||
 		    mock->events[i].kind == MOCK_ATTACH)
 			KUNIT_EXPECT_PTR_EQ(test, mock->events[i].mdev, failed);
+	}
 	KUNIT_EXPECT_EQ(test, mock->live_domains, shape.groups);
 
 	/* Both of them are told of this one */

@@ -526,6 +526,7 @@ static const struct failure {
 	{ "DMA-FQ over DMA, no queue", "DMA", "DMA-FQ", QUEUE, 0, -ENOMEM },
 	{ "DMA-FQ, attach last", "identity", "DMA-FQ", ATTACH, LAST, -EINVAL },
 	{ "auto, no domain", "identity", "auto", DOMAIN, 0, -ENOMEM },
+	{ "auto, no queue", "identity", "auto", QUEUE, 0, -ENOMEM },
 	{ "auto, attach last", "identity", "auto", ATTACH, LAST, -EINVAL },
 };
 
@@ -554,8 +555,8 @@ static void break_it(struct kunit *test, const struct failure *failure,
 			world.mock->fail_identity_alloc =
 				broken ? world.mock->identity_allocs + 1 : 0;
 		else
-			/* auto tries a strict domain when a lazy one fails */
-			world.mock->fail_paging_allocs = broken ? 2 : 0;
+			/* auto is not to try a strict domain then */
+			world.mock->fail_paging_allocs = broken;
 		break;
 	case QUEUE:
 		if (broken)
@@ -999,11 +1000,6 @@ static u64 msi_target(struct kunit *test, struct mock_device *mdev,
 	return (u64)msg.address_hi << 32 | msg.address_lo;
 }
 
-static bool has_msi_mapping(struct mock_device *mdev)
-{
-	return iommu_dma_has_msi_mapping(iommu_get_domain_for_dev(&mdev->dev));
-}
-
 static phys_addr_t doorbell_in(int granule)
 {
 	return WINDOW + granule * SZ_4K + OFFSET;
@@ -1017,7 +1013,6 @@ static void expect_untranslated(struct kunit *test, struct mock_device *mdev,
 		KUNIT_EXPECT_EQ(test, msi_target(test, mdev, doorbell_in(i)),
 				doorbell_in(i));
 	KUNIT_EXPECT_EQ(test, bitmap_weight(world.mapped, MAX_PAGES), 0);
-	KUNIT_EXPECT_FALSE(test, has_msi_mapping(mdev));
 }
 
 static void expect_translated(struct kunit *test, int granule)
@@ -1030,7 +1025,6 @@ static void expect_translated(struct kunit *test, int granule)
 	KUNIT_EXPECT_EQ(test, addr % SZ_4K, OFFSET);
 	KUNIT_EXPECT_TRUE(test, test_bit(addr / SZ_4K, world.mapped));
 	KUNIT_EXPECT_EQ(test, world.last_mapped, doorbell - OFFSET);
-	KUNIT_EXPECT_TRUE(test, has_msi_mapping(world.mdev[0]));
 
 	/* Once for all, and for all that is in the granule */
 	KUNIT_EXPECT_EQ(test, msi_target(test, world.mdev[0], doorbell), addr);
@@ -1165,10 +1159,10 @@ static void test_join_owned(struct kunit *test)
 
 /* Who uses the group */
 
-static void expect_held(struct kunit *test, struct device *dev,
-			const char *how)
+static void expect_held_from(struct kunit *test, const char *other,
+			     struct device *dev, const char *how)
 {
-	static const char * const types[] = { "identity", "auto" };
+	const char * const types[] = { other, "auto" };
 	struct state before = look();
 
 	for (int i = 0; i < ARRAY_SIZE(types); i++) {
@@ -1180,6 +1174,12 @@ static void expect_held(struct kunit *test, struct device *dev,
 		KUNIT_EXPECT_PTR_EQ(test, world.holder, dev);
 		KUNIT_EXPECT_STREQ(test, world.how, how);
 	}
+}
+
+static void expect_held(struct kunit *test, struct device *dev,
+			const char *how)
+{
+	expect_held_from(test, "identity", dev, how);
 }
 
 static void test_used_by_driver(struct kunit *test)
@@ -1228,33 +1228,47 @@ static void test_used_by_other_domain(struct kunit *test)
 	change_type(test, "identity");
 }
 
-static bool msi_is_mapped(struct iommu_domain *domain)
+#ifdef CONFIG_IRQ_MSI_IOMMU
+/* All that is looked at is whether a device has any MSI */
+static void set_msi(struct device *dev, void *data)
 {
-	return iommu_is_dma_domain(domain);
+	dev->msi.data = data;
 }
+#endif
 
 /* A port driver does not count, but its interrupts go through the domain */
 static void test_used_by_interrupts(struct kunit *test)
 {
-#ifdef CONFIG_GENERIC_MSI_IRQ
+#ifdef CONFIG_IRQ_MSI_IOMMU
+	static const char how[] =
+		"interrupts of this device go through the group's domain";
 	struct device *user;
 
-	create_group(test);
+	create_devices(test);
+	for (int i = 1; i < NR_DEVICES; i++)
+		reserve_at(world.mdev[i], IOMMU_RESV_SW_MSI, RESERVED,
+			   RESERVED_SIZE);
+	register_devices(test);
 	user = &world.mdev[1]->dev;
-	kunit_activate_static_stub(test, iommu_dma_has_msi_mapping,
-				   msi_is_mapped);
-	/* All that is looked at is whether there is any */
-	user->msi.data = (struct msi_device_data *)test;
-	expect_held(test, user,
-		    "interrupts of this device may be mapped through the group's domain");
+	set_msi(user, test);
+	expect_held(test, user, how);
 	/* The domain stays where only the flushing changes */
 	change_type(test, "DMA");
 	change_type(test, "DMA-FQ");
 
-	user->msi.data = NULL;
+	/* Nor is a physical address right in a domain that translates */
+	set_msi(user, NULL);
 	change_type(test, "identity");
+	set_msi(user, test);
+	expect_held_from(test, "DMA", user, how);
+
+	/* The other one has interrupts that do not go through the IOMMU */
+	set_msi(user, NULL);
+	set_msi(&world.mdev[0]->dev, test);
+	change_type(test, "DMA");
+	set_msi(&world.mdev[0]->dev, NULL);
 #else
-	kunit_skip(test, "this kernel has no generic MSIs");
+	kunit_skip(test, "this kernel does not translate MSIs");
 #endif
 }
 

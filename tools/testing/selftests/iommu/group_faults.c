@@ -377,7 +377,8 @@ static int make_attempt(struct attempt *attempt, const struct group *group,
 }
 
 /* Whether a write ended in one of the two ways that there are */
-static bool ended_well(const struct attempt *attempt, const char *type)
+static bool ended_well(const struct attempt *attempt,
+		       const struct state *wanted)
 {
 	const struct state *after = &attempt->after;
 
@@ -386,9 +387,7 @@ static bool ended_well(const struct attempt *attempt, const char *type)
 		       same_state(&attempt->before, after) &&
 		       (attempt->error == ENOMEM ||
 			attempt->error == ATTACH_ERROR);
-	if (!strcmp(type, "auto"))
-		return strcmp(after->source, "sysfs");
-	return !strcmp(after->type, type) && !strcmp(after->source, "sysfs");
+	return same_state(after, wanted);
 }
 
 static bool is_looked_at(const struct attempt *attempt, int last_error)
@@ -399,11 +398,12 @@ static bool is_looked_at(const struct attempt *attempt, int last_error)
 	       attempt->error != last_error;
 }
 
-/* Whether it may be tried; says why not */
+/* Whether it may be tried, and what comes of it; says why not */
 static bool is_possible(const struct group *group, const char *from,
-			const char *to)
+			const char *to, struct state *wanted)
 {
-	int error = begin(group, from, false) ?: write_type(group, to);
+	int error = begin(group, from, false) ?: write_type(group, to) ?:
+		    read_state(group, wanted);
 
 	if (error)
 		ksft_print_msg("from %s to %s: %s\n", from, to,
@@ -413,7 +413,7 @@ static bool is_possible(const struct group *group, const char *from,
 
 static void fail_each(struct __test_metadata *_metadata, int faults,
 		      const struct group *group, const char *from,
-		      const char *to, bool bound)
+		      const char *to, const struct state *wanted, bool bound)
 {
 	unsigned int failed = 0, harmless = 0, attaches = 0;
 	struct attempt attempt = { .reached = true };
@@ -422,7 +422,7 @@ static void fail_each(struct __test_metadata *_metadata, int faults,
 	for (attempt.nth = 1; attempt.reached; attempt.nth++) {
 		ASSERT_EQ(0, begin(group, from, bound));
 		ASSERT_EQ(0, make_attempt(&attempt, group, to, faults));
-		ASSERT_TRUE(ended_well(&attempt, to)) {
+		ASSERT_TRUE(ended_well(&attempt, wanted)) {
 			TH_LOG("failure %u: %s, was %s (%s), is %s (%s)",
 			       attempt.nth, strerror(attempt.error),
 			       attempt.before.type, attempt.before.source,
@@ -442,29 +442,37 @@ static void fail_each(struct __test_metadata *_metadata, int faults,
 	ksft_print_msg("%u failures of %u devices%s from %s to %s, %u attaches, %u harmless\n",
 		       failed, group->nr_devices, bound ? " in use" : "", from,
 		       to, attaches, harmless);
-	/* Where the domain is another one, each device is attached to it */
+	/*
+	 * Where the domain is another one, each device is attached to it. An
+	 * allocation that only one attempt makes moves what is failed by one,
+	 * and an attach can be failed twice.
+	 */
 	if (!strcmp(from, "identity") || !strcmp(to, "identity"))
-		EXPECT_EQ(group->nr_devices, attaches);
+		EXPECT_LE(group->nr_devices, attaches);
 }
 
 TEST_F_TIMEOUT(group_faults, one_device, SECONDS)
 {
+	struct state wanted;
+
 	if (!single.name[0])
 		SKIP(return, "no edu device is alone in its group");
-	if (!is_possible(&single, variant->from, variant->to))
+	if (!is_possible(&single, variant->from, variant->to, &wanted))
 		SKIP(return, "this group cannot be changed so");
 	fail_each(_metadata, self->faults, &single, variant->from, variant->to,
-		  variant->bound);
+		  &wanted, variant->bound);
 }
 
 TEST_F_TIMEOUT(group_faults, two_devices, SECONDS)
 {
+	struct state wanted;
+
 	if (!pair.name[0])
 		SKIP(return, "no two edu devices share a group");
-	if (!is_possible(&pair, variant->from, variant->to))
+	if (!is_possible(&pair, variant->from, variant->to, &wanted))
 		SKIP(return, "this group cannot be changed so");
 	fail_each(_metadata, self->faults, &pair, variant->from, variant->to,
-		  variant->bound);
+		  &wanted, variant->bound);
 }
 
 int main(int argc, char **argv)

@@ -52,7 +52,7 @@ static int example_start_piece(struct example *example, int n)
 	}
 	ret = iommu_map(piece->domain, PIECE_IOVA(n),
 			virt_to_phys(piece->page), PAGE_SIZE,
-			IOMMU_READ | IOMMU_WRITE, GFP_KERNEL);
+			IOMMU_READ | IOMMU_WRITE | IOMMU_CACHE, GFP_KERNEL);
 	if (ret)
 		goto err_free_domain;
 
@@ -93,6 +93,11 @@ static int example_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		return -ENOMEM;
 	example->pdev = pdev;
 	pci_set_drvdata(pdev, example);
+
+	ret = pcim_enable_device(pdev);
+	if (ret)
+		return ret;
+	pci_set_master(pdev);
 
 	if (!device_iommu_capable(dev, IOMMU_CAP_AUX_DOMAIN))
 		return dev_err_probe(dev, -EOPNOTSUPP,
