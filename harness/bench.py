@@ -3,6 +3,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,7 +17,7 @@ from . import tree as trees
 from .benchparts import Subject
 from .git import git
 from .machine import run_logs
-from .say import LabError, Progress, say
+from .say import LabError, Progress, output_of, say
 from .testrun import qemu_version
 
 CONFIG = "bench"
@@ -43,7 +44,8 @@ def config_digest():
 
 def program_digest():
     """A value for what measures, and for the machines it does so in."""
-    return digest([Path(benchparts.__file__), machinespec.DATA,
+    return digest([Path(benchparts.__file__), Path(machinespec.__file__),
+                   machinespec.DATA,
                    *sorted(GUEST.modules.iterdir()),
                    *[initramfs.GUEST / f"{name}.c"
                      for name in GUEST.programs]])
@@ -60,6 +62,7 @@ def series_digest(folder):
 def identity(folder):
     """What figures depend on, see benchresults.IDENTITY."""
     return {"base": bases.base().version, "qemu": qemu_version(),
+            "compiler": output_of(["gcc", "--version"]).splitlines()[0],
             "config": config_digest(), "programs": program_digest(),
             "series": series_digest(folder)}
 
@@ -86,10 +89,10 @@ def trees_of(folder, peer):
 
 def built(arch, sources):
     """{who: (kernel, its initramfs)} of an architecture."""
-    packages.need("build", "machine", f"machine-{arch}")
     found = {}
     for who, source in sources.items():
-        kernel = kernels.build(CONFIG, arch, source)
+        # A peer may be so new or old that it lacks a symbol.
+        kernel = kernels.build(CONFIG, arch, source, strict=who != "peer")
         found[who] = kernel, initramfs.initramfs(kernel, contents=GUEST)
     return found
 
@@ -97,8 +100,8 @@ def built(arch, sources):
 def buildable(chosen, sources):
     """({arch: built kernels}, [(part, machine)]) without what cannot be.
 
-    There need not be a compiler for another architecture, unless only that
-    is asked for.
+    There need not be a compiler and an emulator for another architecture,
+    unless only that is asked for.
     """
     archs = {benchparts.spec_of(machine).arch for _, machine in chosen}
     made, usable = {}, []
@@ -106,12 +109,15 @@ def buildable(chosen, sources):
         arch = benchparts.spec_of(machine).arch
         if arch not in made:
             try:
-                made[arch] = built(arch, sources)
+                packages.need("build", "machine", f"machine-{arch}",
+                              *[f"build-{arch}"] * bool(kernels.CROSS[arch]))
             except LabError as error:
                 if arch == "x86_64" or len(archs) == 1:
                     raise
-                say(f"left out, there is no {arch} kernel: {error}")
+                say(f"left out, there is nothing for {arch}: {error}")
                 made[arch] = None
+            else:
+                made[arch] = built(arch, sources)
         if made[arch]:
             usable.append((part, machine))
     return made, usable
@@ -133,41 +139,37 @@ def kept(made, folder):
     return found
 
 
-def subjects(made, chosen, logs):
-    """[(part, subject)] of all that has to be done, a repeat at a time."""
-    found = []
-    for repeat in range(1, REPEATS + 1):
-        for part, machine in chosen:
-            spec = benchparts.spec_of(machine)
-            for who, (kernel, initrd) in made[spec.arch].items():
-                found.append((part, Subject(who, kernel, spec, initrd,
-                                            logs / f"repeat-{repeat}")))
-    return found
+def subjects(made, machine, logs):
+    """What a part has to be measured on: each kernel, as often as repeated."""
+    spec = benchparts.spec_of(machine)
+    return [Subject(who, kernel, spec, initrd, logs / f"repeat-{repeat}")
+            for repeat in range(1, REPEATS + 1)
+            for who, (kernel, initrd) in made[spec.arch].items()]
 
 
-def measure(todo):
-    """({(unit, figure): {who: [values]}}, {part: errors}) of all repeats.
+def measure(part, todo, on_end=lambda: None):
+    """({figure: {who: [values]}}, {who: errors}) of a part's repeats.
 
     Other work on the host changes no figure, so several machines run at a
     time.
     """
     found, failed = {}, {}
-    with ThreadPoolExecutor(settings.jobs()) as pool, \
-            Progress("measuring", len(todo)) as progress:
-        running = {pool.submit(benchparts.measure, part, subject):
-                   (part, subject) for part, subject in todo}
+    with ThreadPoolExecutor(settings.jobs()) as pool:
+        running = {pool.submit(benchparts.measure, part, subject): subject.who
+                   for subject in todo}
         try:
-            for done, future in enumerate(as_completed(running), 1):
-                part, subject = running[future]
-                name = f"{subject.spec.name}/{part.name}"
+            for future in as_completed(running):
+                who = running[future]
                 try:
                     for figure, value in future.result().items():
-                        found.setdefault((part.unit, figure), {}).setdefault(
-                            subject.who, []).append(value)
-                except LabError as error:
-                    failed.setdefault(name, []).append(
-                        f"{subject.who}: {error}")
-                progress.update(done, note=f"{name}, {subject.who}")
+                        found.setdefault(figure, {}).setdefault(
+                            who, []).append(value)
+                # A guest that says something else than expected is no reason
+                # to lose the other parts.
+                except Exception as error:
+                    failed.setdefault(who, []).append(
+                        f"{type(error).__name__}: {error}")
+                on_end()
         except BaseException:
             benchparts.stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -180,11 +182,17 @@ def part_of(figure):
     return "/".join(figure.split("/")[:2])
 
 
-def whole(found, failed):
-    """The figures of those parts in which no boot has failed."""
-    return {name: benchresults.figure(unit, repeats)
-            for (unit, name), repeats in found.items()
-            if part_of(name) not in failed}
+def whole(unit, found, failed):
+    """The figures of a part in which no boot has failed.
+
+    Stock and patched are compared without a peer that failed.
+    """
+    if set(failed) - {"peer"}:
+        return {}
+    return {name: benchresults.figure(
+                unit, {who: values for who, values in repeats.items()
+                       if who not in failed})
+            for name, repeats in found.items()}
 
 
 def in_order(figures):
@@ -221,27 +229,50 @@ def show(results, measured):
         say("not measured: " + ", ".join(missing))
 
 
+def keep(new, figures):
+    """Put a part's figures into the file; all that is there then."""
+    results = benchresults.merged(benchresults.known(),
+                                  {**new, "figures": figures})
+    results["figures"] = in_order(results["figures"])
+    benchresults.keep(results)
+    return results
+
+
 def run(word=None, peer=None):
-    """Measure the parts whose name contains a word; the exit status."""
+    """Measure the parts whose name contains a word; the exit status.
+
+    Each part is kept when it has been measured, whatever comes after it.
+    """
     chosen = benchparts.selected(word)
+    packages.need("chart")
     folder = trees.tree()
     new = identity(folder)
     made, chosen = buildable(chosen, trees_of(folder, peer))
     if peer:
         new["peer"] = peer_identity(made)
     logs = run_logs("bench")
+    results, measured, errors = None, set(), []
     with tempfile.TemporaryDirectory() as folder_of_kernels:
-        found, failed = measure(subjects(
-            kept(made, Path(folder_of_kernels)), chosen, logs))
-    new["figures"] = whole(found, failed)
-    if new["figures"]:
-        results = benchresults.merged(benchresults.known(), new)
-        results["figures"] = in_order(results["figures"])
-        benchresults.keep(results)
+        made = kept(made, Path(folder_of_kernels))
+        todo = [(f"{machine}/{part.name}", part,
+                 subjects(made, machine, logs)) for part, machine in chosen]
+        with Progress("measuring", sum(len(each[2]) for each in todo)) \
+                as progress:
+            ended = itertools.count(1)
+            for name, part, each in todo:
+                found, failed = measure(
+                    part, each,
+                    lambda name=name: progress.update(next(ended), note=name))
+                errors += [f"FAILED {name}, {who}: {error}"
+                           for who in failed for error in failed[who]]
+                figures = whole(part.unit, found, failed)
+                if figures:
+                    results = keep(new, figures)
+                    measured |= set(figures)
+    if results:
         benchchart.draw(results)
-        show(results, new["figures"])
+        show(results, measured)
         say(f"written: {benchresults.RESULTS}")
-    for name, errors in failed.items():
-        for error in errors:
-            say(f"FAILED {name}, {error}")
-    return 1 if failed else 0
+    for error in errors:
+        say(error)
+    return 1 if errors else 0

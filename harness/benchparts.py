@@ -50,7 +50,8 @@ FUNCTIONS = (16, 37, 64, 133, 213)
 # be the same part of every repeat
 ROUNDS, ROUNDS_OF_SHORT = 2048, 1 << 17
 HOT_ADDED = 64
-HOT_ADD_SHOWN = (1, 2, 8, 16, 24, 32, 40, 48, 56, 64)
+# Every eighth after the first makes a group, the others join one
+HOT_ADD_SHOWN = (1, 2, 8, 9, 16, 24, 32, 40, 48, 56, 57, 64)
 MEMORY_GROUPS = 24
 TYPES = ("identity", "DMA", "DMA-FQ")
 SIZES = {"4096": "4 KiB", "65536": "64 KiB", "1048576": "1 MiB"}

@@ -32,10 +32,16 @@ def stock_tree(folder):
 
 
 def work_tree_at(name, folder, commit):
-    """The clone called name at a commit; it has the tree's objects."""
+    """The clone called name at a commit; it has the tree's objects.
+
+    But not those that a shallow one has got since, for its HEAD.
+    """
     clone = settings.BUILD / f"{folder.name}-{name}"
-    if not (clone / ".git").is_dir():
-        with Progress(f"clone for {name}"):
-            clone_at(folder, clone, commit)
-    git(clone, "checkout", "-q", "--force", "--detach", commit)
+    with hold.lock(clone.name):
+        if not (clone / ".git").is_dir():
+            with Progress(f"clone for {name}"):
+                clone_at(folder, clone, commit)
+        elif (folder / ".git/shallow").is_file():
+            git(clone, "fetch", "-q", "--update-shallow", folder, "HEAD")
+        git(clone, "checkout", "-q", "--force", "--detach", commit)
     return clone

@@ -138,17 +138,17 @@ def _config_state(folder, out, paths):
     return total.hexdigest()
 
 
-def configure(folder, out, paths, arch="x86_64"):
+def configure(folder, out, paths, arch="x86_64", strict=True):
     """Write out/.config from fragments and check it, unless it is so."""
     stamp = out / ".lab-config"
     if stamp.is_file() \
             and stamp.read_text() == _config_state(folder, out, paths):
         return
-    _configure(folder, out, paths, arch)
+    _configure(folder, out, paths, arch, strict)
     stamp.write_text(_config_state(folder, out, paths))
 
 
-def _configure(folder, out, paths, arch):
+def _configure(folder, out, paths, arch, strict):
     out.mkdir(exist_ok=True)
     log = log_path(f"kernel/{out.name}-config")
     dotconfig = out / ".config"
@@ -164,10 +164,12 @@ def _configure(folder, out, paths, arch):
                     "scripts/kconfig/merge_config.sh", "-O", out, dotconfig,
                     *paths], log, "merging the fragments", cwd=folder)
     wrong = missed(requested(paths), dotconfig)
-    if wrong:
+    if wrong and strict:
         dotconfig.unlink()
         raise LabError("the configuration is not what the fragments ask "
                        "for:\n    " + "\n    ".join(wrong))
+    for line in wrong:
+        say(f"{folder.name}: {line}")
     # An equal .config keeps its time, or make would look at everything.
     if before and before[0] == dotconfig.read_bytes():
         os.utime(dotconfig, ns=(before[1].st_atime_ns,
@@ -235,13 +237,13 @@ def _objects_left(out, name):
     return total - there if total and total > there else None
 
 
-def _build(folder, out, config, arch, paths):
+def _build(folder, out, config, arch, paths, strict):
     log = log_path(f"kernel/{folder.name}-{out.name}")
     log.unlink(missing_ok=True)
     name = f"{config}-{arch}"
     from_nothing = not (out / ".config").is_file()
     first = not (out / IMAGES[arch]).is_file()
-    configure(folder, out, paths, arch)
+    configure(folder, out, paths, arch, strict)
     targets = [Path(IMAGES[arch]).name, "modules"]
     done = make_counted([*make_command(folder, out, arch), *targets], log,
                         f"kernel {out.name.removeprefix('out-')}",
@@ -277,8 +279,11 @@ def lock(kernel):
     return _lock(kernel.tree, kernel.build)
 
 
-def build(config="test", arch="x86_64", tree=None):
-    """A built kernel of the tree, or of another tree that is given."""
+def build(config="test", arch="x86_64", tree=None, strict=True):
+    """A built kernel of the tree, or of another tree that is given.
+
+    Unless strict, it may lack what the configuration asks for, and says so.
+    """
     packages.need("build")
     if CROSS[arch]:
         packages.need(f"build-{arch}")
@@ -291,7 +296,7 @@ def build(config="test", arch="x86_64", tree=None):
         if not stamp.is_file() or stamp.read_text() != state \
                 or not (out / IMAGES[arch]).is_file():
             stamp.unlink(missing_ok=True)
-            _build(folder, out, config, arch, paths)
+            _build(folder, out, config, arch, paths, strict)
             stamp.write_text(state)
     return Kernel(out / IMAGES[arch], config, arch, _release(out), folder,
                   out)

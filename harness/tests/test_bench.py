@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Figures of the benchmark are read, compared and kept as they are."""
 
+from pathlib import Path
+
 import pytest
 
 from harness import bench, benchchart, benchparts, benchresults
@@ -229,10 +231,73 @@ def test_target_within_the_spread_is_not_sure():
 
 
 def test_part_with_a_failed_boot_is_not_kept():
-    found = {("instructions", "vtd/map/x"): {"stock": [1], "patched": [1]},
-             ("instructions", "vtd/map-4/x"): {"stock": [1], "patched": [1]}}
-    kept = bench.whole(found, {"vtd/map": ["stock: it did not boot"]})
-    assert list(kept) == ["vtd/map-4/x"]
+    found = {"vtd/map/x": {"stock": [1], "patched": [1], "peer": [3]}}
+    assert list(bench.whole("bytes", found, {})) == ["vtd/map/x"]
+    assert not bench.whole("bytes", found, {"stock": ["it did not boot"]})
+    assert not bench.whole("bytes", found, {"patched": ["no"], "peer": ["no"]})
+    # The two are compared without a peer, too.
+    kept = bench.whole("bytes", found, {"peer": ["it did not boot"]})
+    assert kept == {"vtd/map/x": figure([1], [1], "bytes")}
+
+
+def test_one_surprise_is_one_failed_boot():
+    def ask(subject):
+        if subject.who == "patched":
+            raise KeyError("pci_iommu_init")
+        return {"x": 5}
+
+    part = benchparts.Part("map", ask)
+    todo = [benchparts.Subject(who, None, machinespec.spec("vtd"), None,
+                               Path("logs")) for who in ("stock", "patched")]
+    ended = []
+    found, failed = bench.measure(part, todo, lambda: ended.append(1))
+    assert found == {"vtd/map/x": {"stock": [5]}}
+    assert failed == {"patched": ["KeyError: 'pci_iommu_init'"]}
+    assert len(ended) == 2
+
+
+def test_each_part_is_kept_when_it_is_measured(tmp_path, monkeypatch):
+    """What ends the run later takes nothing from it."""
+    monkeypatch.setattr(benchresults, "RESULTS", tmp_path / "bench.json")
+    one = {key: "same" for key in benchresults.IDENTITY}
+    bench.keep(one, {"vtd/map/x": figure([1], [2])})
+    bench.keep(one, {"vtd/probe/x": figure([1], [2])})
+    assert list(benchresults.known()["figures"]) == ["vtd/probe/x",
+                                                     "vtd/map/x"]
+
+
+@pytest.fixture(name="other_arch")
+def fixture_other_arch(monkeypatch):
+    """Two architectures, and what came of asking for the second one's."""
+    chosen = [("probe", "vtd"), ("probe", "smmuv3")]
+    told = {}
+
+    def need(*sets):
+        if told["packages"] and "machine-arm64" in sets:
+            raise LabError("no compiler")
+
+    def build(arch, sources):
+        if told["kernel"] and arch == "arm64":
+            raise LabError("it does not compile")
+        return {"stock": arch}
+
+    monkeypatch.setattr(bench.packages, "need", need)
+    monkeypatch.setattr(bench, "built", build)
+
+    def run(**wrong):
+        told.update({"packages": False, "kernel": False, **wrong})
+        return bench.buildable(chosen, {})[1]
+    return run
+
+
+def test_architecture_without_a_compiler_is_left_out(other_arch):
+    assert len(other_arch()) == 2
+    assert other_arch(packages=True) == [("probe", "vtd")]
+
+
+def test_kernel_that_does_not_compile_is_an_error(other_arch):
+    with pytest.raises(LabError, match="not compile"):
+        other_arch(kernel=True)
 
 
 def test_target_against_another_figure():
@@ -253,6 +318,29 @@ def test_nothing_else_is_slower():
          "vtd/memory/DMA to DMA-FQ, all": bad,
          "vtd/changes/DMA to identity": bad}, what)] \
         == ["vtd/map/x", "vtd/memory/DMA to DMA-FQ, all"]
+
+
+def test_what_may_be_slower_is_said():
+    what = "nothing else slower or larger"
+    shaky = figure([100, 120, 100], [100, 100, 100])
+    assert verdict({"vtd/map/x": shaky}, what) \
+        == [("vtd/map/x", 1.0, True, False)]
+    assert verdict({"vtd/map/x": figure([0], [9])}, what) \
+        == [("vtd/map/x", float("inf"), False, True)]
+    assert not verdict({"vtd/map/x": figure([0], [0])}, what)
+
+
+def test_more_processors_have_the_same_targets():
+    name = "vtd/changes-4-cpus/DMA to identity"
+    assert verdict({name: figure([100], [28])}, "a change to identity") \
+        == [(name, 0.28, False, True)]
+
+
+def test_peer_makes_nothing_unsure():
+    name = "vtd/changes/DMA to identity"
+    one = benchresults.figure("instructions", {
+        "stock": [100], "patched": [20], "peer": [100, 200, 300]})
+    assert verdict({name: one}, "a change to identity")[0][3] is True
 
 
 def test_every_target_is_of_a_part():
