@@ -43,6 +43,29 @@ def ports(boot, spec):
         yield machine
 
 
+def test_port_keeps_its_interrupts(ports):
+    """A port's driver does no DMA, but the IOMMU may translate its MSIs."""
+    if ports.spec.arch == "x86_64":
+        pytest.skip("no interrupt goes through a domain on x86")
+    file = f"/sys/kernel/iommu_groups/{ports.group_of('port0').number}/type"
+    line = (f"{ports.device('port0').full_address}: Type of iommu group "
+            f"{ports.group_of('port0').number} not changed: interrupts of "
+            "this device go through the group's domain")
+    first = proofs.type_and_source(ports, "port0")
+    for before, kind, after in (
+            (first, "identity", "identity"),
+            (("identity", "sysfs"), "DMA", "auto")):
+        assert proofs.type_and_source(ports, "port0") == before
+        said = ports.serial().count(line)
+        status, text = ports.run_status(f"echo {kind} >{file}")
+        assert status != 0 and "Operation not permitted" in text
+        assert ports.serial().count(line) == said + 1
+        assert proofs.type_and_source(ports, "port0") == before
+        # Without its driver it has none.
+        assert proofs.set_type(ports, "port0", after) == 0
+    assert proofs.type_and_source(ports, "port0") == first
+
+
 @pytest.fixture(name="single")
 def fixture_single(ports):
     """A card with one function in port0; it is named."""
