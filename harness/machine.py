@@ -340,8 +340,9 @@ class Machine:
     def disk(self, name):
         """The guest's node of a disk; nvme0 and nvme1 may change places."""
         address = self.device(name).full_address
-        node = self.run(f"cd /sys/bus/pci/devices/{address}/nvme/ && "
-                        "ls -d nvme*/nvme*n1")
+        node = self.run(f"cd /sys/bus/pci/devices/{address}/ && "
+                        "ls -d nvme/nvme*/nvme*n1 virtio*/block/* 2>&- | "
+                        "grep .")
         return "/dev/" + node.split("/")[-1]
 
     def groups(self):

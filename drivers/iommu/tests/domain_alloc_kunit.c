@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * How domains are allocated: which operation of the IOMMU driver serves which
- * caller, what the core fills in, and what is left when something fails. All of
- * it on real groups of the mock driver, which checks at the end of every test
- * that no domain is left.
+ * caller, what the core fills in, and what is left when something fails. And
+ * that a device which is attached late is attached once. All of it on real
+ * groups of the mock driver, which checks at the end of every test that no
+ * domain is left.
  */
 #include <kunit/test.h>
+#include <linux/completion.h>
 #include <linux/iommu.h>
 #include <linux/sizes.h>
+#include <linux/workqueue.h>
 #include <uapi/linux/iommufd.h>
 
 #include "../dma-iommu.h"
@@ -834,6 +837,112 @@ static void test_two_drivers(struct kunit *test)
 	}
 }
 
+/* An attach that takes as long as a test wants, see test_deferred_twice() */
+static struct {
+	struct completion entered;
+	struct completion go;
+} slow_attach;
+
+static int slow_attach_dev(struct iommu_domain *domain, struct device *dev)
+{
+	complete(&slow_attach.entered);
+	wait_for_completion(&slow_attach.go);
+	return mock_domain_ops.attach_dev(domain, dev);
+}
+
+static const struct iommu_domain_ops slow_domain_ops = {
+	.attach_dev = slow_attach_dev,
+	.flush_iotlb_all = own_flush_iotlb_all,
+	.free = own_free,
+};
+
+static bool always_deferred(struct device *dev)
+{
+	return true;
+}
+
+/* A device as in a kdump kernel: it is attached when something is mapped */
+static struct mock_device *add_deferred(struct kunit *test,
+					const struct iommu_domain_ops *ops)
+{
+	struct mock_iommu *mock = mock_iommu_create(test);
+	struct mock_device *mdev;
+
+	record_calls(mock, false);
+	mock->ops.is_attach_deferred = always_deferred;
+	mock->ops.default_domain_ops = ops;
+	mock_iommu_register(test, mock);
+	mdev = add_device(test, mock, 0);
+	KUNIT_ASSERT_NOT_NULL(test, mdev->dev.iommu_group);
+	KUNIT_EXPECT_NULL(test, mdev->attached);
+	KUNIT_EXPECT_EQ(test, mdev->attaches, 0);
+	return mdev;
+}
+
+static int map_something(struct mock_device *mdev)
+{
+	return iommu_deferred_attach(&mdev->dev, default_domain(mdev));
+}
+
+static void test_deferred(struct kunit *test)
+{
+	struct mock_device *mdev = add_deferred(test, &mock_domain_ops);
+
+	/* It goes on waiting */
+	mdev->fail_attaches = 1;
+	KUNIT_EXPECT_EQ(test, map_something(mdev), -EINVAL);
+	KUNIT_EXPECT_EQ(test, mdev->attaches, 1);
+	KUNIT_EXPECT_EQ(test, map_something(mdev), 0);
+	KUNIT_EXPECT_EQ(test, mdev->attaches, 2);
+	expect_home(test, mdev);
+	/* And then not any more */
+	KUNIT_EXPECT_EQ(test, map_something(mdev), 0);
+	KUNIT_EXPECT_EQ(test, mdev->attaches, 2);
+}
+
+struct first_mapping {
+	struct work_struct work;
+	struct mock_device *mdev;
+	int ret;
+};
+
+static void map_first(struct work_struct *work)
+{
+	struct first_mapping *first = container_of(work, struct first_mapping,
+						   work);
+
+	first->ret = map_something(first->mdev);
+}
+
+/* Two mappings find that the device waits, and one attaches it */
+static void test_deferred_twice(struct kunit *test)
+{
+	struct first_mapping first[2] = {};
+	struct mock_device *mdev;
+
+	init_completion(&slow_attach.entered);
+	init_completion(&slow_attach.go);
+	mdev = add_deferred(test, &slow_domain_ops);
+	for (int i = 0; i < ARRAY_SIZE(first); i++) {
+		first[i].mdev = mdev;
+		INIT_WORK_ONSTACK(&first[i].work, map_first);
+		queue_work(system_unbound_wq, &first[i].work);
+	}
+	wait_for_completion(&slow_attach.entered);
+	/* The other one has time to come so far, too */
+	KUNIT_EXPECT_EQ(test,
+			wait_for_completion_timeout(&slow_attach.entered,
+						    HZ / 5), 0);
+	complete_all(&slow_attach.go);
+	for (int i = 0; i < ARRAY_SIZE(first); i++) {
+		flush_work(&first[i].work);
+		destroy_work_on_stack(&first[i].work);
+		KUNIT_EXPECT_EQ(test, first[i].ret, 0);
+	}
+	KUNIT_EXPECT_EQ(test, mdev->attaches, 1);
+	expect_home(test, mdev);
+}
+
 static int domain_alloc_init(struct kunit *test)
 {
 	calls = (struct driver_calls) {};
@@ -860,6 +969,8 @@ static struct kunit_case domain_alloc_cases[] = {
 	KUNIT_CASE(test_two_buses_one_driver),
 	KUNIT_CASE(test_two_buses_incompatible),
 	KUNIT_CASE(test_two_drivers),
+	KUNIT_CASE(test_deferred),
+	KUNIT_CASE(test_deferred_twice),
 	{}
 };
 

@@ -5,7 +5,8 @@
  *
  * The IOMMUs exist only in memory. Their capability registers are made up, and
  * what the driver wants to have invalidated is only counted. What an attach
- * allocates comes from functions here, which can be told to fail.
+ * allocates, but for the nodes of xarrays, comes from functions here, which can
+ * be told to fail.
  */
 #include <kunit/device.h>
 #include <kunit/static_stub.h>
@@ -276,6 +277,10 @@ static struct vtd_test_dev *vtd_dev(struct kunit *test, enum vtd_hw_id id)
 
 	vdev->info.dev = vdev->dev;
 	vdev->info.iommu = iommu;
+#ifdef CONFIG_INTEL_IOMMU_DEBUGFS
+	/* The driver has a directory here for each PASID, which need not be */
+	vdev->info.debugfs_dentry = ERR_PTR(-ENODEV);
+#endif
 	vdev->info.devfn = 8;
 	vdev->dev_iommu.priv = &vdev->info;
 	vdev->dev->iommu = &vdev->dev_iommu;
@@ -573,12 +578,13 @@ static const struct vtd_pair {
 	{ S2, 0, PLAIN, S1, false },
 	/* Snooping */
 	{ L48, 0, SNOOP, L48_SC, false },
-	{ L48, 0, PLAIN, L48_SC, true },
+	{ L48, 0, PLAIN, L48_SC, false },
 	{ L48_SC, 0, PLAIN, L48, true },
 	{ S12, 1, SNOOP, S12_SC, false },
 	{ S12, 0, SNOOP, S12_SC, false },
-	{ S12, 1, PLAIN, S12_SC, true },
+	{ S12, 1, PLAIN, S12_SC, false },
 	{ S12_SC, 1, PLAIN, S12, true },
+	{ S12_SC, 0, PLAIN, S12, true },
 	{ S12, 1, SNOOP, S12, true },
 	/* Telling the IOMMU of new mappings */
 	{ L48, 0, PLAIN, L48_CM, false },
@@ -1158,15 +1164,20 @@ static void vtd_test_nested_snoop(struct kunit *test)
 	for (snoop = 0; snoop < 2; snoop++) {
 		vdev = vtd_dev(test, S12_NEST);
 		parent = vtd_parent(test, vdev, 0);
-		s1 = vtd_nested_domain(test, vdev, parent, ADDR_WIDTH_4LEVEL,
-				       0);
 		if (snoop)
 			KUNIT_EXPECT_TRUE(test, vtd_enforce_snooping(parent));
+		s1 = vtd_nested_domain(test, vdev, parent, ADDR_WIDTH_4LEVEL,
+				       0);
 		KUNIT_ASSERT_EQ(test, 0, vtd_attach(vdev, s1));
 		pte = vtd_entry(vdev);
 		KUNIT_EXPECT_EQ(test, snoop, vtd_snoops(pte));
+		/* It has a stage-1 domain, whose entries would miss it */
+		KUNIT_EXPECT_EQ(test, snoop, vtd_enforce_snooping(parent));
+		KUNIT_EXPECT_EQ(test, snoop, vtd_snoops(pte));
 		vtd_block(vdev);
+		KUNIT_EXPECT_EQ(test, snoop, vtd_enforce_snooping(parent));
 		vtd_free(s1);
+		KUNIT_EXPECT_TRUE(test, vtd_enforce_snooping(parent));
 		vtd_free(parent);
 	}
 }
@@ -1650,29 +1661,79 @@ static void vtd_test_pasid_shared(struct kunit *test)
 	vtd_free(domain);
 }
 
-/* Snooping is enforced for PASIDs, too, and by their IOMMUs */
+/* Snooping is enforced for PASIDs, too, and only where all IOMMUs can do it */
 static void vtd_test_pasid_snoop(struct kunit *test)
 {
 	struct vtd_test_dev *vdev = vtd_dev(test, S12);
 	struct vtd_test_dev *other = vtd_dev(test, S12_SC);
-	struct dmar_domain *domain;
+	struct dmar_domain *domain, *simple;
+	struct pasid_entry *pte;
 
 	domain = vtd_domain(test, vdev, true);
 	KUNIT_ASSERT_EQ(test, 0, vtd_attach_pasid(vdev, domain));
-	KUNIT_ASSERT_EQ(test, 0, vtd_attach_pasid(other, domain));
-	KUNIT_EXPECT_FALSE(test, vtd_enforce_snooping(domain));
-	KUNIT_EXPECT_EQ(test, 0, vtd_snoops(vtd_pasid_entry(vdev,
-							    VTD_TEST_PASID)));
+	KUNIT_EXPECT_EQ(test, -EINVAL, vtd_attach_pasid(other, domain));
+	pte = vtd_pasid_entry(vdev, VTD_TEST_PASID);
+	KUNIT_EXPECT_EQ(test, 0, vtd_snoops(pte));
 
-	vtd_remove_pasid(other, &domain->domain, VTD_TEST_PASID);
 	vtd_flushes = 0;
 	KUNIT_EXPECT_TRUE(test, vtd_enforce_snooping(domain));
 	KUNIT_EXPECT_GT(test, vtd_flushes, 0);
-	KUNIT_EXPECT_EQ(test, 1, vtd_snoops(vtd_pasid_entry(vdev,
-							    VTD_TEST_PASID)));
+	KUNIT_EXPECT_EQ(test, 1, vtd_snoops(pte));
+	/* There is nothing left to do */
+	vtd_flushes = 0;
+	KUNIT_EXPECT_TRUE(test, vtd_enforce_snooping(domain));
+	KUNIT_EXPECT_EQ(test, vtd_flushes, 0);
 	KUNIT_EXPECT_EQ(test, -EINVAL, vtd_attach_pasid(other, domain));
 
+	/* That it is attached only where it could be done does not help */
+	simple = vtd_domain(test, other, true);
+	KUNIT_ASSERT_EQ(test, 0, vtd_attach(vdev, simple));
+	KUNIT_EXPECT_FALSE(test, vtd_enforce_snooping(simple));
+	KUNIT_EXPECT_EQ(test, 0, vtd_snoops(vtd_entry(vdev)));
+
+	vtd_block(vdev);
 	vtd_remove_pasid(vdev, &domain->domain, VTD_TEST_PASID);
+	vtd_free(simple);
+	vtd_free(domain);
+}
+
+/*
+ * Snooping is enforced in the middle of an attach: the device is in the list,
+ * or its PASID, and the entry not set up.
+ */
+static void vtd_test_snoop_during_attach(struct kunit *test)
+{
+	struct vtd_test_dev *vdev = vtd_dev(test, S12);
+	struct dev_pasid_info dev_pasid = {
+		.dev = vdev->dev,
+		.pasid = VTD_TEST_PASID,
+	};
+	struct dmar_domain *domain;
+
+	domain = vtd_domain(test, vdev, true);
+	/* Makes the tables */
+	KUNIT_ASSERT_EQ(test, 0, vtd_attach(vdev, domain));
+	KUNIT_ASSERT_EQ(test, 0, vtd_attach_pasid(vdev, domain));
+	vtd_block(vdev);
+	vtd_remove_pasid(vdev, &domain->domain, VTD_TEST_PASID);
+
+	list_add(&vdev->info.link, &domain->devices);
+	list_add(&dev_pasid.link_domain, &domain->dev_pasids);
+	vtd_flushes = 0;
+	KUNIT_EXPECT_TRUE(test, vtd_enforce_snooping(domain));
+	KUNIT_EXPECT_EQ(test, vtd_flushes, 0);
+	KUNIT_EXPECT_EQ(test, 0, vtd_snoops(vtd_entry(vdev)));
+	list_del(&vdev->info.link);
+	list_del(&dev_pasid.link_domain);
+
+	/* Who sets the entry up sees it */
+	KUNIT_ASSERT_EQ(test, 0, vtd_attach(vdev, domain));
+	KUNIT_ASSERT_EQ(test, 0, vtd_attach_pasid(vdev, domain));
+	KUNIT_EXPECT_EQ(test, 1, vtd_snoops(vtd_entry(vdev)));
+	KUNIT_EXPECT_EQ(test, 1, vtd_snoops(vtd_pasid_entry(vdev,
+							    VTD_TEST_PASID)));
+	vtd_remove_pasid(vdev, &domain->domain, VTD_TEST_PASID);
+	vtd_block(vdev);
 	vtd_free(domain);
 }
 
@@ -1723,13 +1784,17 @@ static void vtd_test_scalable_identity(struct kunit *test)
 	vtd_expect_pasid(test, vdev, NULL, VTD_TEST_PASID, "no pass-through");
 }
 
+/* Called before a test has anything that it would have to give back */
+static void vtd_need_sva(struct kunit *test)
+{
+	if (!IS_ENABLED(CONFIG_INTEL_IOMMU_SVM))
+		kunit_skip(test, "needs shared virtual memory");
+}
+
 static struct iommu_domain *vtd_sva_domain(struct kunit *test,
 					   struct vtd_test_dev *vdev)
 {
 	struct iommu_domain *domain;
-
-	if (!IS_ENABLED(CONFIG_INTEL_IOMMU_SVM))
-		kunit_skip(test, "needs shared virtual memory");
 
 	/* The mm comes with the first mapping */
 	KUNIT_ASSERT_NE(test, 0, kunit_vm_mmap(test, NULL, 0, PAGE_SIZE,
@@ -1743,6 +1808,64 @@ static struct iommu_domain *vtd_sva_domain(struct kunit *test,
 	return domain;
 }
 
+/* As when the IOMMU was found with the tables of a crashed kernel */
+static struct context_entry *vtd_copy_entry(struct kunit *test,
+					    struct vtd_test_dev *vdev)
+{
+	struct intel_iommu *iommu = &vdev->iommu;
+	struct context_entry *context;
+
+	if (!iommu->copied_tables)
+		iommu->copied_tables = kunit_kzalloc(test,
+						     BITS_TO_BYTES(BIT(16)),
+						     GFP_KERNEL);
+	KUNIT_ASSERT_NOT_NULL(test, iommu->copied_tables);
+	set_context_copied(iommu, 0, vdev->info.devfn);
+	context = iommu_context_addr(iommu, 0, vdev->info.devfn, true);
+	KUNIT_ASSERT_NOT_NULL(test, context);
+	context->lo = VTD_TEST_S1 | 1;
+
+	return context;
+}
+
+/* A device that has such an entry and is blocked can do no DMA */
+static void vtd_test_copied_blocked(struct kunit *test)
+{
+	static const enum vtd_hw_id modes[] = { L48, S12 };
+	struct context_entry *context;
+	struct dmar_domain *domain;
+	struct vtd_test_dev *vdev;
+
+	for (int i = 0; i < ARRAY_SIZE(modes); i++) {
+		vdev = vtd_dev(test, modes[i]);
+		domain = vtd_own_domain(test, vdev);
+		/* Makes the tables */
+		KUNIT_ASSERT_EQ(test, 0, vtd_attach(vdev, domain));
+		vtd_block(vdev);
+
+		context = vtd_copy_entry(test, vdev);
+		vtd_flushes = 0;
+		vtd_block(vdev);
+		KUNIT_EXPECT_FALSE(test, context_copied(&vdev->iommu, 0,
+							vdev->info.devfn));
+		KUNIT_EXPECT_GT(test, vtd_flushes, 0);
+		if (vdev->info.pasid_table) {
+			KUNIT_EXPECT_EQ(test, context->lo & VTD_PAGE_MASK,
+					virt_to_phys(vdev->pasid_table.table));
+			KUNIT_EXPECT_FALSE(test,
+					   pasid_pte_is_present(vtd_entry(vdev)));
+		} else {
+			KUNIT_EXPECT_EQ(test, context->lo, 0);
+			KUNIT_EXPECT_EQ(test, context->hi, 0);
+		}
+
+		KUNIT_EXPECT_EQ(test, 0, vtd_attach(vdev, domain));
+		vtd_expect_on(test, vdev, domain, "after it was blocked");
+		vtd_block(vdev);
+		vtd_free(domain);
+	}
+}
+
 /* A crashed kernel's context entry is replaced, but not for a PASID */
 static void vtd_test_copied(struct kunit *test)
 {
@@ -1754,18 +1877,14 @@ static void vtd_test_copied(struct kunit *test)
 	struct pasid_entry *pte;
 	u8 devfn = vdev->info.devfn;
 
+	vtd_need_sva(test);
 	domain = vtd_own_domain(test, vdev);
 	sva = vtd_sva_domain(test, vdev);
 	/* Makes the tables */
 	KUNIT_ASSERT_EQ(test, 0, vtd_attach(vdev, domain));
 	vtd_block(vdev);
 
-	iommu->copied_tables = kunit_kzalloc(test, BITS_TO_BYTES(BIT(16)),
-					     GFP_KERNEL);
-	KUNIT_ASSERT_NOT_NULL(test, iommu->copied_tables);
-	set_context_copied(iommu, 0, devfn);
-	context = iommu_context_addr(iommu, 0, devfn, true);
-	context->lo = VTD_TEST_S1 | 1;
+	context = vtd_copy_entry(test, vdev);
 
 	KUNIT_EXPECT_EQ(test, -EBUSY, vtd_attach_pasid(vdev, domain));
 	KUNIT_EXPECT_EQ(test, -EBUSY, vtd_set_pasid(vdev, identity,
@@ -1794,8 +1913,7 @@ static void vtd_test_copied(struct kunit *test)
 	vtd_block(vdev);
 
 	/* Identity replaces it as well */
-	set_context_copied(iommu, 0, devfn);
-	context->lo = VTD_TEST_S1 | 1;
+	vtd_copy_entry(test, vdev);
 	KUNIT_ASSERT_EQ(test, 0, vtd_identity(vdev));
 	KUNIT_EXPECT_FALSE(test, context_copied(iommu, 0, devfn));
 	KUNIT_EXPECT_EQ(test, context->lo & VTD_PAGE_MASK,
@@ -1943,6 +2061,8 @@ static void vtd_test_no_memory(struct kunit *test)
 	char what[16];
 	int nth, ret;
 
+	if (memory->kind == SVA)
+		vtd_need_sva(test);
 	before = vtd_snapshot(test);
 	after = vtd_snapshot(test);
 
@@ -2164,6 +2284,8 @@ static struct kunit_case vtd_domain_cases[] = {
 	KUNIT_CASE(vtd_test_pasid_busy),
 	KUNIT_CASE(vtd_test_pasid_shared),
 	KUNIT_CASE(vtd_test_pasid_snoop),
+	KUNIT_CASE(vtd_test_snoop_during_attach),
+	KUNIT_CASE(vtd_test_copied_blocked),
 	KUNIT_CASE(vtd_test_copied),
 	KUNIT_CASE_PARAM(vtd_test_no_memory, vtd_memory_gen_params),
 	KUNIT_CASE(vtd_test_leave),

@@ -42,6 +42,9 @@
 #define FIRST_FAILURES	4
 #define EACH_FAILURES	64
 
+/* How often a change is tried until each of its attaches has failed */
+#define ROUNDS		5
+
 /* What an attach is made to fail with; nothing else here says that */
 #define ATTACH_ERROR	EXDEV
 
@@ -411,9 +414,11 @@ static bool is_possible(const struct group *group, const char *from,
 	return !error;
 }
 
-static void fail_each(struct __test_metadata *_metadata, int faults,
-		      const struct group *group, const char *from,
-		      const char *to, const struct state *wanted, bool bound)
+/* Returns how many attaches failed */
+static unsigned int fail_each(struct __test_metadata *_metadata, int faults,
+			      const struct group *group, const char *from,
+			      const char *to, const struct state *wanted,
+			      bool bound)
 {
 	unsigned int failed = 0, harmless = 0, attaches = 0;
 	struct attempt attempt = { .reached = true };
@@ -442,13 +447,29 @@ static void fail_each(struct __test_metadata *_metadata, int faults,
 	ksft_print_msg("%u failures of %u devices%s from %s to %s, %u attaches, %u harmless\n",
 		       failed, group->nr_devices, bound ? " in use" : "", from,
 		       to, attaches, harmless);
-	/*
-	 * Where the domain is another one, each device is attached to it. An
-	 * allocation that only one attempt makes moves what is failed by one,
-	 * and an attach can be failed twice.
-	 */
-	if (!strcmp(from, "identity") || !strcmp(to, "identity"))
-		EXPECT_LE(group->nr_devices, attaches);
+	return attaches;
+}
+
+/*
+ * Where the domain is another one, each device is attached to it, and each of
+ * these attaches has to fail. An allocation that only one attempt makes, as a
+ * debug kernel's own, moves what is failed by one: an attach can be failed
+ * twice, or be passed over. In that case all is failed once more.
+ */
+static void fail_change(struct __test_metadata *_metadata, int faults,
+			const struct group *group, const char *from,
+			const char *to, const struct state *wanted, bool bound)
+{
+	bool moves = !strcmp(from, "identity") || !strcmp(to, "identity");
+	unsigned int expected = moves ? group->nr_devices : 0;
+	unsigned int attaches;
+	int round = 0;
+
+	do {
+		attaches = fail_each(_metadata, faults, group, from, to, wanted,
+				     bound);
+	} while (attaches < expected && ++round < ROUNDS);
+	EXPECT_LE(expected, attaches);
 }
 
 TEST_F_TIMEOUT(group_faults, one_device, SECONDS)
@@ -459,8 +480,8 @@ TEST_F_TIMEOUT(group_faults, one_device, SECONDS)
 		SKIP(return, "no edu device is alone in its group");
 	if (!is_possible(&single, variant->from, variant->to, &wanted))
 		SKIP(return, "this group cannot be changed so");
-	fail_each(_metadata, self->faults, &single, variant->from, variant->to,
-		  &wanted, variant->bound);
+	fail_change(_metadata, self->faults, &single, variant->from,
+		    variant->to, &wanted, variant->bound);
 }
 
 TEST_F_TIMEOUT(group_faults, two_devices, SECONDS)
@@ -471,8 +492,8 @@ TEST_F_TIMEOUT(group_faults, two_devices, SECONDS)
 		SKIP(return, "no two edu devices share a group");
 	if (!is_possible(&pair, variant->from, variant->to, &wanted))
 		SKIP(return, "this group cannot be changed so");
-	fail_each(_metadata, self->faults, &pair, variant->from, variant->to,
-		  &wanted, variant->bound);
+	fail_change(_metadata, self->faults, &pair, variant->from, variant->to,
+		    &wanted, variant->bound);
 }
 
 int main(int argc, char **argv)

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A disk that keeps translations of its own, as PCIe's ATS lets it.
+
+VT-d tells the device to forget them when something is unmapped, and switches
+ATS on and off with the domain that the device is in. QEMU's virtio devices
+have it, and QEMU says which invalidations it is asked for.
+"""
+
+import dataclasses
+import re
+
+import pytest
+
+from harness import hardware, machinespec, proofs
+from harness.machine import Machine
+from harness.tests.test_vtd_options import changed
+
+pytestmark = pytest.mark.needs("vtd-options")
+
+DISK = machinespec.Device(
+    "ats0", "virtio-blk-pci", "00:0a.0",
+    {"disable-legacy": "on", "iommu_platform": "on", "ats": "on"},
+    disk_mib=64)
+SEED = 8000000
+ATS = 0x0f
+ATS_ENABLE = 1 << 15
+INVALIDATION = re.compile(r"type device high 0x\w+ low 0x(\w+)")
+
+
+@pytest.fixture(scope="module", name="machine")
+def fixture_machine(kernel, logs, spec):
+    spec = dataclasses.replace(changed(spec, "device-iotlb=on", ""),
+                               trace=["vtd_inv_desc"])
+    with Machine(kernel, logs / spec.name / "device-tlb.serial.log", spec,
+                 devices=[*spec.devices, DISK]) as machine:
+        yield machine
+
+
+def ats_is_on(machine):
+    """What the disk's ATS capability says."""
+    config = bytes.fromhex(machine.run(
+        f"od -An -v -tx1 /sys/bus/pci/devices/{DISK.full_address}/config"))
+    offset = 0x100
+    while offset:
+        head = int.from_bytes(config[offset:offset + 4], "little")
+        if head & 0xffff == ATS:
+            control = int.from_bytes(config[offset + 6:offset + 8], "little")
+            return bool(control & ATS_ENABLE)
+        offset = head >> 20
+    raise AssertionError("the disk has no ATS capability")
+
+
+def invalidations(machine):
+    """How often the disk was told to forget translations."""
+    requester = hardware.requester(DISK.address)
+    return sum(int(low, 16) >> 32 & 0xffff == requester
+               for low in INVALIDATION.findall(machine.trace()))
+
+
+def check(machine, told):
+    """The data is there; the disk is told to forget what was mapped, or not."""
+    before = invalidations(machine)
+    assert proofs.read_sum(machine, "ats0") == proofs.data_sum(SEED)
+    assert (invalidations(machine) > before) == told
+    assert ats_is_on(machine) == told
+
+
+def test_disk_is_told_what_to_forget(machine):
+    assert machine.group_of("ats0").type == machine.spec.default_type
+    proofs.write_data(machine, "ats0", SEED)
+    check(machine, told=True)
+
+
+@pytest.mark.parametrize("kinds", [
+    ("DMA", "DMA-FQ", "auto"), ("identity",), ("DMA", "identity", "DMA-FQ")],
+    ids="-".join)
+def test_changes(machine, kinds):
+    """Identity needs no device TLB, but in scalable mode ATS stays on."""
+    scalable = "pasids" not in machine.spec.cannot
+    for kind in kinds:
+        if (machine.group_of("ats0").type == "identity" and kind != "identity"
+                and "identity-to-dma" in machine.spec.cannot):
+            pytest.skip(machine.spec.cannot["identity-to-dma"])
+        assert proofs.set_type(machine, "ats0", kind) == 0
+        if kind != "identity":
+            check(machine, told=True)
+            continue
+        assert proofs.read_sum(machine, "ats0") == proofs.data_sum(SEED)
+        assert ats_is_on(machine) == scalable
