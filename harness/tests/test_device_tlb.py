@@ -3,7 +3,7 @@
 
 VT-d tells the device to forget them when something is unmapped, and switches
 ATS on and off with the domain that the device is in. QEMU's virtio devices
-have it, and QEMU says which invalidations it is asked for.
+have it, behind a port, and QEMU says which invalidations it is asked for.
 """
 
 import dataclasses
@@ -18,9 +18,11 @@ from harness.tests.test_vtd_options import changed
 pytestmark = pytest.mark.needs("vtd-options")
 
 DISK = machinespec.Device(
-    "ats0", "virtio-blk-pci", "00:0a.0",
+    "ats0", "virtio-blk-pci", "01:00.0",
     {"disable-legacy": "on", "iommu_platform": "on", "ats": "on"},
-    disk_mib=64)
+    disk_mib=64, bus="port0")
+# QEMU has device TLBs only without PASIDs.
+OPTIONS = "x-pasid-mode=off,device-iotlb=on"
 SEED = 8000000
 ATS = 0x0f
 ATS_ENABLE = 1 << 15
@@ -29,7 +31,7 @@ INVALIDATION = re.compile(r"type device high 0x\w+ low 0x(\w+)")
 
 @pytest.fixture(scope="module", name="machine")
 def fixture_machine(kernel, logs, spec):
-    spec = dataclasses.replace(changed(spec, "device-iotlb=on", ""),
+    spec = dataclasses.replace(changed(spec, OPTIONS, ""),
                                trace=["vtd_inv_desc"])
     with Machine(kernel, logs / spec.name / "device-tlb.serial.log", spec,
                  devices=[*spec.devices, DISK]) as machine:
