@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """ACPI tables that say what a machine's firmware could say."""
 
+import subprocess
+
 from . import packages
 from .say import log_path, run_logged
 
@@ -40,3 +42,38 @@ def external_ports(folder, *addresses):
                log_path("machine/acpi"), "compiling an ACPI table")
     table = str(folder / "external.aml").replace(",", ",,")
     return ["-acpitable", f"file={table}"]
+
+
+# A DMAR table: an RMRR, with a device of the root bus in its scope
+RMRR, PCI_ENDPOINT = 1, 1
+LENGTH, CHECKSUM, OEM_REVISION = slice(4, 8), 9, slice(24, 28)
+
+
+def with_reserved_memory(dmar, address, start, end):
+    """A DMAR table and in it memory, to its last byte, that a device needs."""
+    slot, function = address.split(":")[1].split(".")
+    scope = bytes([PCI_ENDPOINT, 8, 0, 0, 0, 0, int(slot, 16), int(function)])
+    table = bytearray(dmar)
+    table += RMRR.to_bytes(2, "little") + (24 + len(scope)).to_bytes(2, "little")
+    table += bytes(4) + start.to_bytes(8, "little") + end.to_bytes(8, "little")
+    table += scope
+    table[LENGTH] = len(table).to_bytes(4, "little")
+    # The kernel takes a table in place of an older one of the same name.
+    revision = int.from_bytes(table[OEM_REVISION], "little") + 1
+    table[OEM_REVISION] = revision.to_bytes(4, "little")
+    table[CHECKSUM] = 0
+    table[CHECKSUM] = -sum(table) % 256
+    return bytes(table)
+
+
+def initramfs_with(folder, name, table, initramfs):
+    """An initramfs from which the kernel takes a table before all else."""
+    inner = folder / "kernel/firmware/acpi"
+    inner.mkdir(parents=True)
+    (inner / name).write_bytes(table)
+    first = subprocess.run(
+        ["cpio", "--quiet", "-o", "-H", "newc"], check=True, cwd=folder,
+        input=f"kernel/firmware/acpi/{name}".encode(), capture_output=True)
+    both = folder / "initramfs.cpio"
+    both.write_bytes(first.stdout + initramfs.read_bytes())
+    return both

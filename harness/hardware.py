@@ -101,3 +101,17 @@ def smmuv3(machine, address):
 
 
 READERS = {"vtd": vtd, "amd": amd, "smmuv3": smmuv3}
+
+
+def extended_capability(machine, name, number):
+    """The first 8 bytes of a capability in PCIe's configuration space."""
+    path = machine.device(name).full_address
+    space = bytes.fromhex(machine.run(
+        f"od -An -v -tx1 /sys/bus/pci/devices/{path}/config"))
+    offset = 0x100
+    while offset:
+        head = int.from_bytes(space[offset:offset + 4], "little")
+        if head & 0xffff == number:
+            return space[offset:offset + 8]
+        offset = head >> 20
+    raise AssertionError(f"{name} has no capability {number:#x}")

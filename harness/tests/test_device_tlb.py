@@ -40,16 +40,8 @@ def fixture_machine(kernel, logs, spec):
 
 def ats_is_on(machine):
     """What the disk's ATS capability says."""
-    config = bytes.fromhex(machine.run(
-        f"od -An -v -tx1 /sys/bus/pci/devices/{DISK.full_address}/config"))
-    offset = 0x100
-    while offset:
-        head = int.from_bytes(config[offset:offset + 4], "little")
-        if head & 0xffff == ATS:
-            control = int.from_bytes(config[offset + 6:offset + 8], "little")
-            return bool(control & ATS_ENABLE)
-        offset = head >> 20
-    raise AssertionError("the disk has no ATS capability")
+    capability = hardware.extended_capability(machine, "ats0", ATS)
+    return bool(int.from_bytes(capability[6:8], "little") & ATS_ENABLE)
 
 
 def invalidations(machine):

@@ -3,6 +3,8 @@
 
 import pytest
 
+from harness import hardware
+
 # The ACS control register as the kernel sets it with an IOMMU. A bit that an
 # option does not name is then as firmware left it, which is 0 here.
 USUAL = 0b11101
@@ -24,16 +26,8 @@ def tuned(boot):
 
 def acs_control(machine, name):
     """The ACS control register of a device, from its configuration space."""
-    path = machine.device(name).full_address
-    space = bytes.fromhex(machine.run(
-        f"od -An -v -tx1 /sys/bus/pci/devices/{path}/config"))
-    offset = 0x100
-    while offset:
-        head = int.from_bytes(space[offset:offset + 4], "little")
-        if head & 0xffff == ACS:
-            return int.from_bytes(space[offset + 6:offset + 8], "little")
-        offset = head >> 20
-    raise AssertionError(f"{name} has no ACS")
+    capability = hardware.extended_capability(machine, name, ACS)
+    return int.from_bytes(capability[6:8], "little")
 
 
 def start_of(machine, name):
