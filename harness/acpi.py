@@ -54,7 +54,8 @@ def with_reserved_memory(dmar, address, start, end):
     slot, function = address.split(":")[1].split(".")
     scope = bytes([PCI_ENDPOINT, 8, 0, 0, 0, 0, int(slot, 16), int(function)])
     table = bytearray(dmar)
-    table += RMRR.to_bytes(2, "little") + (24 + len(scope)).to_bytes(2, "little")
+    table += RMRR.to_bytes(2, "little")
+    table += (24 + len(scope)).to_bytes(2, "little")
     table += bytes(4) + start.to_bytes(8, "little") + end.to_bytes(8, "little")
     table += scope
     table[LENGTH] = len(table).to_bytes(4, "little")

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A disk that keeps translations of its own, as PCIe's ATS lets it.
+"""A disk that may keep translations of its own, as PCIe's ATS lets it.
 
 VT-d tells the device to forget them when something is unmapped, and switches
 ATS on and off with the domain that the device is in. QEMU's virtio devices
-have it, behind a port, and QEMU says which invalidations it is asked for.
+have it, behind a port, and QEMU says which invalidations it is asked for. This
+one keeps none, so that an invalidation which is missing shows only there.
 """
 
 import dataclasses
@@ -35,6 +36,7 @@ def fixture_machine(kernel, logs, spec):
                                trace=["vtd_inv_desc"])
     with Machine(kernel, logs / spec.name / "device-tlb.serial.log", spec,
                  devices=[*spec.devices, DISK]) as machine:
+        proofs.write_data(machine, "ats0", SEED)
         yield machine
 
 
@@ -51,18 +53,19 @@ def invalidations(machine):
                for low in INVALIDATION.findall(machine.trace()))
 
 
-def check(machine, told):
-    """The data is there; the disk is told to forget what was mapped, or not."""
+def told_by_reading(machine):
+    """How often the disk is told to forget when its data is read."""
+    # A lazy queue is flushed within 10 ms of the last unmapping.
+    machine.run("sleep 1")
     before = invalidations(machine)
     assert proofs.read_sum(machine, "ats0") == proofs.data_sum(SEED)
-    assert (invalidations(machine) > before) == told
-    assert ats_is_on(machine) == told
+    return invalidations(machine) - before
 
 
 def test_disk_is_told_what_to_forget(machine):
     assert machine.group_of("ats0").type == machine.spec.default_type
-    proofs.write_data(machine, "ats0", SEED)
-    check(machine, told=True)
+    assert told_by_reading(machine) > 0
+    assert ats_is_on(machine)
 
 
 @pytest.mark.parametrize("kinds", [
@@ -76,8 +79,5 @@ def test_changes(machine, kinds):
                 and "identity-to-dma" in machine.spec.cannot):
             pytest.skip(machine.spec.cannot["identity-to-dma"])
         assert proofs.set_type(machine, "ats0", kind) == 0
-        if kind != "identity":
-            check(machine, told=True)
-            continue
-        assert proofs.read_sum(machine, "ats0") == proofs.data_sum(SEED)
-        assert ats_is_on(machine) == scalable
+        assert (told_by_reading(machine) > 0) == (kind != "identity")
+        assert ats_is_on(machine) == (scalable or kind != "identity")
