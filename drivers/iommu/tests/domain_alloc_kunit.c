@@ -8,6 +8,7 @@
  */
 #include <kunit/test.h>
 #include <linux/completion.h>
+#include <linux/delay.h>
 #include <linux/iommu.h>
 #include <linux/sizes.h>
 #include <linux/workqueue.h>
@@ -841,10 +842,12 @@ static void test_two_drivers(struct kunit *test)
 static struct {
 	struct completion entered;
 	struct completion go;
+	atomic_t mappings;
 } slow_attach;
 
 static int slow_attach_dev(struct iommu_domain *domain, struct device *dev)
 {
+	iommu_group_mutex_assert(dev);
 	complete(&slow_attach.entered);
 	wait_for_completion(&slow_attach.go);
 	return mock_domain_ops.attach_dev(domain, dev);
@@ -911,6 +914,7 @@ static void map_first(struct work_struct *work)
 	struct first_mapping *first = container_of(work, struct first_mapping,
 						   work);
 
+	atomic_inc(&slow_attach.mappings);
 	first->ret = map_something(first->mdev);
 }
 
@@ -922,14 +926,19 @@ static void test_deferred_twice(struct kunit *test)
 
 	init_completion(&slow_attach.entered);
 	init_completion(&slow_attach.go);
+	atomic_set(&slow_attach.mappings, 0);
 	mdev = add_deferred(test, &slow_domain_ops);
 	for (int i = 0; i < ARRAY_SIZE(first); i++) {
 		first[i].mdev = mdev;
 		INIT_WORK_ONSTACK(&first[i].work, map_first);
 		queue_work(system_unbound_wq, &first[i].work);
 	}
-	wait_for_completion(&slow_attach.entered);
-	/* The other one has time to come so far, too */
+	KUNIT_EXPECT_NE(test,
+			wait_for_completion_timeout(&slow_attach.entered,
+						    60 * HZ), 0);
+	/* The other one has begun, and has time to come so far, too */
+	while (atomic_read(&slow_attach.mappings) < ARRAY_SIZE(first))
+		usleep_range(1000, 2000);
 	KUNIT_EXPECT_EQ(test,
 			wait_for_completion_timeout(&slow_attach.entered,
 						    HZ / 5), 0);

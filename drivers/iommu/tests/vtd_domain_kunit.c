@@ -577,12 +577,14 @@ static const struct vtd_pair {
 	{ S1, 1, PLAIN, S2, false },
 	{ S2, 0, PLAIN, S1, false },
 	/* Snooping */
+	{ L48, 0, SNOOP, L48, true },
 	{ L48, 0, SNOOP, L48_SC, false },
-	{ L48, 0, PLAIN, L48_SC, false },
+	{ L48, 0, PLAIN, L48_SC, true },
 	{ L48_SC, 0, PLAIN, L48, true },
 	{ S12, 1, SNOOP, S12_SC, false },
+	{ S12, 0, SNOOP, S12, true },
 	{ S12, 0, SNOOP, S12_SC, false },
-	{ S12, 1, PLAIN, S12_SC, false },
+	{ S12, 1, PLAIN, S12_SC, true },
 	{ S12_SC, 1, PLAIN, S12, true },
 	{ S12_SC, 0, PLAIN, S12, true },
 	{ S12, 1, SNOOP, S12, true },
@@ -1671,9 +1673,11 @@ static void vtd_test_pasid_snoop(struct kunit *test)
 
 	domain = vtd_domain(test, vdev, true);
 	KUNIT_ASSERT_EQ(test, 0, vtd_attach_pasid(vdev, domain));
-	KUNIT_EXPECT_EQ(test, -EINVAL, vtd_attach_pasid(other, domain));
+	KUNIT_ASSERT_EQ(test, 0, vtd_attach_pasid(other, domain));
+	KUNIT_EXPECT_FALSE(test, vtd_enforce_snooping(domain));
 	pte = vtd_pasid_entry(vdev, VTD_TEST_PASID);
 	KUNIT_EXPECT_EQ(test, 0, vtd_snoops(pte));
+	vtd_remove_pasid(other, &domain->domain, VTD_TEST_PASID);
 
 	vtd_flushes = 0;
 	KUNIT_EXPECT_TRUE(test, vtd_enforce_snooping(domain));
@@ -1685,15 +1689,51 @@ static void vtd_test_pasid_snoop(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, vtd_flushes, 0);
 	KUNIT_EXPECT_EQ(test, -EINVAL, vtd_attach_pasid(other, domain));
 
-	/* That it is attached only where it could be done does not help */
+	/* Where it is attached counts, not what it was allocated for */
 	simple = vtd_domain(test, other, true);
+	KUNIT_EXPECT_FALSE(test, vtd_enforce_snooping(simple));
+	KUNIT_ASSERT_EQ(test, 0, vtd_attach(other, simple));
 	KUNIT_ASSERT_EQ(test, 0, vtd_attach(vdev, simple));
 	KUNIT_EXPECT_FALSE(test, vtd_enforce_snooping(simple));
-	KUNIT_EXPECT_EQ(test, 0, vtd_snoops(vtd_entry(vdev)));
+	vtd_block(other);
+	KUNIT_EXPECT_TRUE(test, vtd_enforce_snooping(simple));
+	KUNIT_EXPECT_EQ(test, 1, vtd_snoops(vtd_entry(vdev)));
 
 	vtd_block(vdev);
 	vtd_remove_pasid(vdev, &domain->domain, VTD_TEST_PASID);
 	vtd_free(simple);
+	vtd_free(domain);
+}
+
+static struct dmar_domain *vtd_enforced;
+static int vtd_enforced_result;
+
+/* What was found compatible meets what is enforced while it is attached */
+static void *vtd_enforce_and_zalloc(size_t size, gfp_t gfp)
+{
+	if (vtd_enforced)
+		vtd_enforced_result = vtd_enforce_snooping(vtd_enforced);
+	vtd_enforced = NULL;
+	return kzalloc(size, gfp);
+}
+
+static void vtd_test_snoop_before_attach(struct kunit *test)
+{
+	struct vtd_test_dev *vdev = vtd_dev(test, S12_SC);
+	struct vtd_test_dev *able = vtd_dev(test, S12);
+	struct dmar_domain *domain = vtd_domain(test, able, true);
+
+	KUNIT_ASSERT_EQ(test, 0, vtd_attach(able, domain));
+	kunit_activate_static_stub(test, dmar_attach_zalloc,
+				   vtd_enforce_and_zalloc);
+	vtd_enforced = domain;
+	KUNIT_EXPECT_EQ(test, -EINVAL, vtd_attach(vdev, domain));
+	KUNIT_EXPECT_TRUE(test, vtd_enforced_result);
+	KUNIT_EXPECT_FALSE(test, vdev->info.domain_attached);
+	KUNIT_EXPECT_EQ(test, vtd_ids(vdev), NUM_RESERVED_DID);
+	KUNIT_EXPECT_EQ(test, domain->nr_no_snoop, 0);
+	KUNIT_EXPECT_EQ(test, 1, vtd_snoops(vtd_entry(able)));
+	vtd_block(able);
 	vtd_free(domain);
 }
 
@@ -2284,6 +2324,7 @@ static struct kunit_case vtd_domain_cases[] = {
 	KUNIT_CASE(vtd_test_pasid_busy),
 	KUNIT_CASE(vtd_test_pasid_shared),
 	KUNIT_CASE(vtd_test_pasid_snoop),
+	KUNIT_CASE(vtd_test_snoop_before_attach),
 	KUNIT_CASE(vtd_test_snoop_during_attach),
 	KUNIT_CASE(vtd_test_copied_blocked),
 	KUNIT_CASE(vtd_test_copied),

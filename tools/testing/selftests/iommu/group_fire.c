@@ -103,7 +103,7 @@ static const char * const types[] = { "identity", "DMA", "DMA-FQ", NULL };
 /* EINVAL: a domain that this IOMMU does not have. ENOENT, ENODEV: unplugged */
 static const int type_errors[] = { EPERM, EINVAL, ENODEV, ENOENT, 0 };
 
-/* Somebody can still have a group open that its last device has left */
+/* VFIO can still hold a group that its last device has left */
 static bool has_devices(const char *group)
 {
 	char path[PATH_MAX];
@@ -133,9 +133,8 @@ static enum result write_one_type(const struct device *device, int *error)
 	*error = write_group_type(group, word, strlen(word));
 	/* Without a group there is nothing to read either */
 	if (read_group_file(group, "type", type, sizeof(type)) ||
-	    one_of(type, types))
-		return *error ? REFUSED : DONE;
-	if (!strcmp(type, "unknown") && !has_devices(group))
+	    one_of(type, types) ||
+	    (!strcmp(type, "unknown") && !has_devices(group)))
 		return *error ? REFUSED : DONE;
 	ksft_print_msg("group %s has the type %s\n", group, type);
 	return WRONG;
