@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from . import base as bases
-from . import benchchart, benchparts, benchresults, clones, export
-from . import initramfs, longresults, machinespec, packages, settings
+from . import benchchart, benchparts, benchresults, clones, export, hold
+from . import initramfs, longresults, packages, settings
 from . import kernel as kernels
 from . import tree as trees
 from .benchparts import Subject
@@ -28,11 +28,13 @@ GUEST = initramfs.Contents(initramfs.GUEST / "bench",
 
 # What a result is of
 
-def digest(paths):
-    """A short value for the contents of some files."""
+def digest(paths, *words):
+    """A short value for the contents of some files, and for some words."""
     total = hashlib.sha256()
     for path in paths:
         total.update(path.name.encode() + b"\0" + path.read_bytes())
+    for word in words:
+        total.update(word.encode() + b"\0")
     return total.hexdigest()[:16]
 
 
@@ -44,11 +46,16 @@ def config_digest():
 
 def program_digest():
     """A value for what measures, and for the machines it does so in."""
-    return digest([Path(benchparts.__file__), Path(machinespec.__file__),
-                   machinespec.DATA,
+    machines = [word for name in benchparts.MACHINES
+                for spec in [benchparts.spec_of(name)]
+                for word in (*spec.qemu_options([], None, 0),
+                             spec.boot_line())]
+    return digest([Path(benchparts.__file__),
                    *sorted(GUEST.modules.iterdir()),
+                   *[initramfs.GUEST / name for name in initramfs.SCRIPTS],
                    *[initramfs.GUEST / f"{name}.c"
-                     for name in GUEST.programs]])
+                     for name in GUEST.programs]],
+                  str(REPEATS), *machines)
 
 
 def series_digest(folder):
@@ -92,8 +99,13 @@ def built(arch, sources):
     found = {}
     for who, source in sources.items():
         # A peer may be so new or old that it lacks a symbol.
-        kernel = kernels.build(CONFIG, arch, source, strict=who != "peer")
-        found[who] = kernel, initramfs.initramfs(kernel, contents=GUEST)
+        try:
+            kernel = kernels.build(CONFIG, arch, source, strict=who != "peer")
+            found[who] = kernel, initramfs.initramfs(kernel, contents=GUEST)
+        except LabError as error:
+            if who != "peer":
+                raise
+            say(f"without the third kernel on {arch}: {error}")
     return found
 
 
@@ -189,10 +201,11 @@ def whole(unit, found, failed):
     """
     if set(failed) - {"peer"}:
         return {}
-    return {name: benchresults.figure(
-                unit, {who: values for who, values in repeats.items()
-                       if who not in failed})
+    good = {name: {who: values for who, values in repeats.items()
+                   if who not in failed}
             for name, repeats in found.items()}
+    return {name: benchresults.figure(unit, repeats)
+            for name, repeats in good.items() if repeats}
 
 
 def in_order(figures):
@@ -205,7 +218,10 @@ def in_order(figures):
 
 def peer_identity(made):
     """What the peer is, for the results."""
-    kernel = next(each["peer"][0] for each in made.values() if each)
+    kernel = next((each["peer"][0] for each in made.values()
+                   if each and "peer" in each), None)
+    if not kernel:
+        raise LabError("the third kernel cannot be built")
     return f"{kernel.release}, {git(kernel.tree, 'rev-parse', 'HEAD')}"
 
 
@@ -231,10 +247,16 @@ def show(results, measured):
 
 def keep(new, figures):
     """Put a part's figures into the file; all that is there then."""
-    results = benchresults.merged(benchresults.known(),
-                                  {**new, "figures": figures})
-    results["figures"] = in_order(results["figures"])
-    benchresults.keep(results)
+    with hold.lock("benchresults"):
+        old = benchresults.known()
+        results = benchresults.merged(old, {**new, "figures": figures})
+        results["figures"] = in_order(results["figures"])
+        benchresults.keep(results)
+    lost = {part_of(name) for name in old.get("figures", ())} \
+        - {part_of(name) for name in results["figures"]}
+    if lost:
+        say("dropped, as they were measured of something else: "
+            + ", ".join(sorted(lost)))
     return results
 
 

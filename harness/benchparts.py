@@ -42,7 +42,7 @@ PROBING, PROBED_AT_ONCE = "pci_iommu_init", ("vtd", "amd")
 # How a machine is had without its IOMMU: by a word on the boot line, or by
 # other words in QEMU's options
 OFF_WORDS = {"vtd": ["intel_iommu=off"], "amd": ["amd_iommu=off"]}
-OFF_OPTIONS = {"virtio": ("virtio-iommu-pci", "edu"),
+OFF_OPTIONS = {"virtio": ("virtio-iommu-pci", "pci-testdev"),
                "smmuv3": (",iommu=smmuv3", "")}
 
 FUNCTIONS = (16, 37, 64, 133, 213)
@@ -56,6 +56,11 @@ MEMORY_GROUPS = 24
 TYPES = ("identity", "DMA", "DMA-FQ")
 SIZES = {"4096": "4 KiB", "65536": "64 KiB", "1048576": "1 MiB"}
 STEPS = ("alloc", "attach", "detach", "free")
+# How a domain is allocated, and whether something was mapped in it
+LIVES = {"paging": "paging", "paging-used": "paging, used",
+         "user": "user", "user-used": "user, used"}
+# Each round of these maps much memory.
+ROUNDS_OF_USED = 256
 
 FILES = "/sys/kernel/debug/lab_bench"
 PARAMETERS = "/sys/module/lab_bench/parameters"
@@ -181,12 +186,23 @@ def memory_state(text):
 
 def read(machine, name, device=None, rounds=None):
     """What a file of the module measures, on a device."""
-    script = ""
     if device:
-        script += f"echo {device.full_address} >{PARAMETERS}/device && "
-    if rounds:
-        script += f"echo {rounds} >{PARAMETERS}/rounds && "
-    return measured(machine.run(f"{script}cat {FILES}/{name}"))
+        use_with(machine, device, rounds)
+    return measured(machine.run(f"cat {FILES}/{name}"))
+
+
+def use_with(machine, device, rounds):
+    """What the files of the module are to work on, and how often."""
+    machine.run(f"echo {device.full_address} >{PARAMETERS}/device && "
+                f"echo {rounds} >{PARAMETERS}/rounds")
+
+
+def cycle(machine, device, rounds, *steps):
+    """{change: instructions} of a cycle of types, see bench-types.c."""
+    text = machine.run(f"/lab/bench-types {type_file(device)} {rounds} "
+                       + " ".join(steps))
+    return {what.replace("-to-", " to "): value
+            for what, value in measured(text).items()}
 
 
 def set_type(machine, devices, kind):
@@ -216,6 +232,7 @@ def probe(subject):
                     machine.run("dmesg"))[PROBING]
         with subject.boot(f"{number}-off", devices, words,
                           iommu=False) as machine:
+            expect_no_groups(machine)
             off = whole_boot(machine)
         found[f"{number} functions, all steps"] = boot - off
         found[f"{number} functions, whole boot"] = boot
@@ -231,6 +248,22 @@ def expect_functions(machine, number, grouped):
     if have != number or with_group < grouped:
         raise LabError(f"bus 0 has {have} functions, {with_group} of them in "
                        f"groups; there should be {number} and {grouped}\n"
+                       f"  full log: {machine.log}")
+
+
+def expect_no_groups(machine):
+    """LabError if there is an IOMMU after all."""
+    groups = machine.run("ls /sys/kernel/iommu_groups").split()
+    if groups:
+        raise LabError(f"without an IOMMU there are groups {groups}\n"
+                       f"  full log: {machine.log}")
+
+
+def expect_type(machine, device, kind):
+    """LabError unless the device's group has this type."""
+    found = machine.run(f"cat {type_file(device)}").strip()
+    if found != kind:
+        raise LabError(f"the group's type is {found}, not {kind}\n"
                        f"  full log: {machine.log}")
 
 
@@ -259,27 +292,36 @@ def domain(subject):
     with subject.boot("domain", [device], subject.driver_words) as machine:
         times = read(machine, "domain", device, ROUNDS)
     found = {}
-    for allocator in ("paging", "user"):
-        steps = {step: times.get(f"{allocator}-{step}") for step in STEPS}
+    for life, shown in LIVES.items():
+        steps = {step: times.get(f"{life}-{step}") for step in STEPS}
         if None not in steps.values():
-            found.update({f"{allocator}, {step}": value
+            found.update({f"{shown}, {step}": value
                           for step, value in steps.items()})
-            found[f"{allocator}, all"] = sum(steps.values())
+            found[f"{shown}, all"] = sum(steps.values())
     return found
 
 
 def changes(subject, processors=1):
-    """Each change of an unbound group's type, the mean of many."""
+    """Each change of an unbound group's type, the mean of many.
+
+    From a domain in which nothing was ever mapped, and from a used one. A
+    change to DMA-FQ from a domain that never had a flush queue is the first.
+    """
     device, = single()
     found = {}
     with subject.boot("changes", [device], processors=processors) as machine:
-        for one, other in (("identity", "DMA"), ("DMA", "DMA-FQ"),
-                           ("DMA-FQ", "identity")):
-            found.update(measured(machine.run(
-                f"/lab/bench-types {type_file(device)} {one} {other} "
-                f"{ROUNDS}")))
-    return {what.replace("-to-", " to "): value
-            for what, value in found.items()}
+        for types in (("identity", "DMA"), ("DMA", "DMA-FQ"),
+                      ("DMA-FQ", "identity")):
+            found.update(cycle(machine, device, ROUNDS, *types))
+        found["DMA to DMA-FQ, first"] = cycle(
+            machine, device, ROUNDS, "identity", "DMA", "DMA-FQ")[
+                "DMA to DMA-FQ"]
+        use_with(machine, device, 1)
+        for kind in TYPES[1:]:
+            found[f"{kind} to identity, used"] = cycle(
+                machine, device, ROUNDS_OF_USED, "identity", kind,
+                f"{FILES}/map")[f"{kind} to identity"]
+    return found
 
 
 def changes_4_cpus(subject):
@@ -306,8 +348,10 @@ def dma_map(subject):
     word = f"pci=iommu_passthrough={device.full_address}" \
         if subject.has_parameter else "iommu=pt"
     with subject.boot("identity", [device], [word]) as machine:
+        expect_type(machine, device, "identity")
         found.update(mapping(machine, device, "identity at boot"))
     with subject.boot("off", [device], iommu=False) as machine:
+        expect_no_groups(machine)
         found.update(mapping(machine, device, "IOMMU off"))
     return found
 
@@ -320,9 +364,7 @@ def chosen(subject):
     with subject.boot("default", [device], words) as machine:
         boot = whole_boot(machine)
         probing = initcalls(machine.run("dmesg"))[PROBING]
-        change = measured(machine.run(
-            f"/lab/bench-types {type_file(device)} DMA-FQ identity 1"))
-        change = change["DMA-FQ-to-identity"]
+        change = cycle(machine, device, 1, "identity")["DMA-FQ to identity"]
     found["boot, then changed"] = boot + change
     found["group probe, then changed"] = probing + change
     if subject.has_parameter:
@@ -337,6 +379,8 @@ def chosen(subject):
 def memory(subject, processors=1):
     """What a group's default domain takes, the mean of many groups.
 
+    The last one is what it takes when it was lazy before.
+
     Per-CPU memory that was freed is mostly kept for later, so no group may
     have had such a domain before.
     """
@@ -345,15 +389,17 @@ def memory(subject, processors=1):
                       processors) as machine:
         # The first only has everything warm.
         output = machine.run(" ".join(
-            ["/lab/bench-memory", "identity", *TYPES, "--",
+            ["/lab/bench-memory", "identity", *TYPES, "DMA", "--",
              *map(type_file, devices)]))
     states = [memory_state(text) for text
               in re.split(r"^type .*\n", output, flags=re.M)[2:]]
     found = {}
-    for number, what in ((1, "identity to DMA"), (2, "DMA to DMA-FQ")):
-        for kind, after in states[number].items():
-            before = states[number - 1][kind]
-            found[f"{what}, {kind}"] = (after - before) / MEMORY_GROUPS
+    for before, after, what in ((0, 1, "identity to DMA"),
+                                (1, 2, "DMA to DMA-FQ"),
+                                (0, 3, "identity to DMA by way of DMA-FQ")):
+        for kind, value in states[after].items():
+            found[f"{what}, {kind}"] = (
+                value - states[before][kind]) / MEMORY_GROUPS
     return found
 
 

@@ -46,6 +46,11 @@ def figure(unit, repeats):
     return found
 
 
+def exact_ratio(one):
+    """What a target is compared with, which is not rounded as the ratio is."""
+    return ratio(one.get("patched"), one.get("stock"))
+
+
 def marked(one):
     """Whether the repeats of a figure differ too much."""
     return max(one["spread"].values(), default=0) > SPREAD
@@ -167,7 +172,7 @@ class Target:
         """What is compared with the limit, and the figures it is made of."""
         one = figures[name]
         if not self.against:
-            return one.get("ratio"), [one]
+            return exact_ratio(one), [one]
         other = figures.get(re.sub(self.pattern, self.against, name))
         if not other:
             return None, [one]
@@ -176,11 +181,12 @@ class Target:
 
 TARGETS = (
     Target("a change to identity",
-           r"vtd/changes(-4-cpus)?/(DMA|DMA-FQ) to identity", 0.25),
+           r"vtd/changes(-4-cpus)?/(DMA|DMA-FQ) to identity(, used)?",
+           0.25),
     Target("a change to DMA",
            r"vtd/changes(-4-cpus)?/(identity|DMA-FQ) to DMA", 0.30),
     Target("a change from DMA to DMA-FQ",
-           r"vtd/changes(-4-cpus)?/DMA to DMA-FQ", 0.25),
+           r"vtd/changes(-4-cpus)?/DMA to DMA-FQ(, first)?", 0.25),
     Target("memory of a DMA domain", r"vtd/memory.*/identity to DMA, all",
            0.999),
     Target("a paging domain's life", r"vtd/domain/.*, all", 0.8),
@@ -217,7 +223,7 @@ def judged(figures):
         if not names:
             rows.append((target.what, "", None, target.limit, None, True))
     for name, one in figures.items():
-        value = one.get("ratio")
+        value = exact_ratio(one)
         if value is None and one.get("patched") and one.get("stock") == 0:
             value = float("inf")
         if value is None or name in seen or ONLY_A_PART.fullmatch(name):

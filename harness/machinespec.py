@@ -27,6 +27,7 @@ FEATURES = {
     "pasids": "tables for PASIDs, which the kernel shows",
     "reference": "the stock kernel's groups are in harness/reference",
     "sriov": "virtual functions",
+    "stale-translations": "a cache of the IOMMU outlives an unmap",
     "user-dma": "user space can drive devices, and what is blocked is said",
     "vtd-options": "an IOMMU that QEMU's options of VT-d are for",
     "vdpa": "a virtio device that is behind the IOMMU",

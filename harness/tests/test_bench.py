@@ -7,7 +7,8 @@ import pytest
 
 from harness import bench, benchchart, benchparts, benchresults
 from harness import kernel as kernels
-from harness import machinespec
+from harness import machinespec, settings
+from harness.git import git
 from harness.say import LabError
 
 LOG = """\
@@ -76,7 +77,7 @@ def test_word_selects_parts_of_machines():
         names("no such part")
 
 
-@pytest.mark.parametrize("machine", benchparts.MACHINES)
+@pytest.mark.parametrize("machine", benchparts.MACHINES, ids="of-{}".format)
 def test_functions_have_places_of_their_own(machine):
     for number in benchparts.FUNCTIONS:
         devices = benchparts.functions(
@@ -94,7 +95,7 @@ def test_groups_of_their_own():
         == benchparts.MEMORY_GROUPS
 
 
-@pytest.mark.parametrize("machine", benchparts.MACHINES)
+@pytest.mark.parametrize("machine", benchparts.MACHINES, ids="of-{}".format)
 def test_every_machine_can_be_without_its_iommu(machine):
     spec = machinespec.spec(machine)
     assert machine in benchparts.OFF_WORDS \
@@ -222,6 +223,15 @@ def test_target_is_a_limit_for_the_ratio():
     assert verdict({}, what) == [("", None, None, True)]
 
 
+def test_target_is_not_reached_by_rounding():
+    name = "vtd/changes/DMA to identity"
+    one = figure([100_000], [25_004])
+    assert one["ratio"] == 0.25
+    assert verdict({name: one}, "a change to identity")[0][2] is False
+    assert verdict({"vtd/map/x": figure([100_000], [101_004])},
+                   "nothing else slower or larger")[0][2] is False
+
+
 def test_target_within_the_spread_is_not_sure():
     what = "a change to identity"
     for patched, sure in ((24.9, False), (24, True), (25.1, False)):
@@ -236,6 +246,7 @@ def test_part_with_a_failed_boot_is_not_kept():
     assert not bench.whole("bytes", found, {"stock": ["it did not boot"]})
     assert not bench.whole("bytes", found, {"patched": ["no"], "peer": ["no"]})
     # The two are compared without a peer, too.
+    found["vtd/map/y"] = {"peer": [3]}
     kept = bench.whole("bytes", found, {"peer": ["it did not boot"]})
     assert kept == {"vtd/map/x": figure([1], [1], "bytes")}
 
@@ -264,6 +275,130 @@ def test_each_part_is_kept_when_it_is_measured(tmp_path, monkeypatch):
     bench.keep(one, {"vtd/probe/x": figure([1], [2])})
     assert list(benchresults.known()["figures"]) == ["vtd/probe/x",
                                                      "vtd/map/x"]
+
+
+def test_what_is_dropped_is_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchresults, "RESULTS", tmp_path / "bench.json")
+    one = {key: "same" for key in benchresults.IDENTITY}
+    bench.keep(one, {"vtd/map/x": figure([1], [2])})
+    bench.keep(one, {"vtd/probe/x": figure([1], [2])})
+    assert "dropped" not in capsys.readouterr().out
+    bench.keep({**one, "series": "another"}, {"vtd/probe/x": figure([1])})
+    assert "something else: vtd/map\n" in capsys.readouterr().out
+
+
+def test_comment_of_a_machine_changes_no_identity(tmp_path, monkeypatch):
+    before = bench.program_digest()
+    data = tmp_path / "machines.toml"
+    monkeypatch.setattr(machinespec, "DATA", data)
+
+    def changed(old, new):
+        text = original.replace(old, new)
+        assert text != original
+        data.write_text(text)
+        machinespec._data.cache_clear()
+        return bench.program_digest() != before
+
+    original = (settings.HARNESS / "machines.toml").read_text()
+    try:
+        assert not changed("[machine.amd]", "# A comment\n[machine.amd]")
+        assert changed("q35,kernel-irqchip=split", "q35,kernel-irqchip=off")
+    finally:
+        monkeypatch.undo()
+        machinespec._data.cache_clear()
+
+
+@pytest.fixture(name="builds")
+def fixture_builds(monkeypatch):
+    """A way to build kernels, of which those of some people do not compile."""
+    asked = []
+
+    def build(config, arch, tree, strict=True):
+        asked.append((config, arch, tree, strict))
+        if "broken" in tree:
+            raise LabError("it does not compile")
+        return tree
+
+    monkeypatch.setattr(bench.kernels, "build", build)
+    monkeypatch.setattr(bench.initramfs, "initramfs",
+                        lambda kernel, contents: f"initrd of {kernel}")
+    return asked
+
+
+def test_only_a_peer_may_lack_a_symbol(builds):
+    found = bench.built("arm64", {"stock": "a", "patched": "b", "peer": "c"})
+    assert found["peer"] == ("c", "initrd of c")
+    assert builds == [("bench", "arm64", "a", True),
+                      ("bench", "arm64", "b", True),
+                      ("bench", "arm64", "c", False)]
+
+
+def test_peer_that_does_not_compile_is_left_out(builds, capsys):
+    assert builds == []
+    found = bench.built("arm64", {"stock": "a", "peer": "broken"})
+    assert list(found) == ["stock"]
+    assert "does not compile" in capsys.readouterr().out
+    with pytest.raises(LabError, match="does not compile"):
+        bench.built("arm64", {"stock": "broken"})
+    with pytest.raises(LabError, match="third kernel cannot be built"):
+        bench.peer_identity({"arm64": found, "x86_64": None})
+
+
+def test_kernels_that_are_measured_are_copies(tmp_path):
+    for name in ("bzImage", "initrd"):
+        (tmp_path / name).write_text(name)
+    kernel = kernels.Kernel(tmp_path / "bzImage", "bench", "x86_64", "6.12",
+                            tmp_path, tmp_path)
+    found = bench.kept({"x86_64": {"stock": (kernel, tmp_path / "initrd")},
+                        "arm64": None}, tmp_path / "copies")
+    (tmp_path / "bzImage").write_text("another")
+    assert list(found) == ["x86_64"]
+    copy, initrd = found["x86_64"]["stock"]
+    assert copy.image.read_text() == "bzImage"
+    assert initrd.read_text() == "initrd"
+    assert copy.build == kernel.build
+
+
+def test_peer_is_a_checkout(tmp_path, monkeypatch):
+    with pytest.raises(LabError, match="no git checkout"):
+        bench.peer_tree(tmp_path)
+    made = []
+    monkeypatch.setattr(bench.clones, "work_tree_at",
+                        lambda *words: made.append(words))
+    for name in ("one/linux", "two/linux"):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        git(folder, "init", "-q")
+        git(folder, "commit", "-q", "--allow-empty", "-m", "a kernel")
+        bench.peer_tree(folder)
+        assert made[-1][1:] == (folder, git(folder, "rev-parse", "HEAD"))
+    # Two of one name are not built in one place.
+    assert made[0][0] != made[1][0]
+
+
+class Told:
+    """A machine that answers every command in one way."""
+
+    log = "its log"
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def run(self, _):
+        """What a command says."""
+        return self.answer
+
+
+def test_machine_is_what_is_measured():
+    device, = benchparts.single()
+    benchparts.expect_no_groups(Told(""))
+    with pytest.raises(LabError, match="there are groups"):
+        benchparts.expect_no_groups(Told("0 1\n"))
+    benchparts.expect_type(Told("identity\n"), device, "identity")
+    with pytest.raises(LabError, match="type is DMA, not identity"):
+        benchparts.expect_type(Told("DMA\n"), device, "identity")
+    assert benchparts.cycle(Told("DMA-to-identity 400 10\n"), device, 10,
+                            "identity", "DMA") == {"DMA to identity": 20}
 
 
 @pytest.fixture(name="other_arch")

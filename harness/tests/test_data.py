@@ -96,9 +96,8 @@ def test_files_stay(filesystem, long, record_property):
         kind = chance.choice(KINDS)
         machine.run(f"umount {MOUNT}")
         status = proofs.set_type(machine, DISK.name, kind)
-        # Only lazy invalidation may be more than the IOMMU can
-        assert status == 0 or kind == "DMA-FQ"
-        if status == 0 and kind != "auto":
+        assert status == 0
+        if kind != "auto":
             assert machine.group_of(DISK.name).type == kind
         mount(machine)
         rewrite(machine, chance.randrange(len(sums)), sums)
@@ -120,13 +119,11 @@ def alternate(machine, number, names):
         "|| exit 1; done; done", SECONDS)
 
 
-def lazy_or_skip(machine, name):
-    """The group is lazy; a machine that cannot be is no machine for this."""
+def make_lazy(machine, name):
+    """The group defers flushes."""
     status, text = machine.run_status(
         "echo DMA-FQ >/sys/kernel/iommu_groups/"
         f"{machine.group_of(name).number}/type")
-    if status and "Invalid argument" in text:
-        pytest.skip("this IOMMU does not defer flushes")
     assert status == 0, text
 
 
@@ -158,7 +155,7 @@ def test_load_while_flushes_change(boot, long, record_property):
     number = ALTERNATIONS if long else SHORT_ALTERNATIONS
     with boot("load") as machine:
         for name in names:
-            lazy_or_skip(machine, name)
+            make_lazy(machine, name)
             start_load(machine, name)
         alternate(machine, number, names)
         for line in stop_load(machine, *names):

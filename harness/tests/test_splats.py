@@ -80,7 +80,7 @@ def test_one_splat_is_one_finding():
     assert len(splats.findings(log)) == 1
 
 
-@pytest.mark.parametrize("name", machinespec.names())
+@pytest.mark.parametrize("name", machinespec.names(), ids="of-{}".format)
 def test_fault_must_be_declared(name):
     report, fault = REPORTS[name]
     found = splats.findings(GOOD + report + GOOD)

@@ -192,12 +192,22 @@ static struct iommu_domain *mock_domain_alloc_identity(struct device *dev)
 	return mock_domain_create(dev);
 }
 
+/* As a driver does that has several instances */
+static void mock_expect_found(struct mock_iommu *mock)
+{
+	if (mock->iommu.fwnode)
+		KUNIT_EXPECT_PTR_EQ(mock->test,
+				    iommu_device_from_fwnode(mock->iommu.fwnode),
+				    &mock->iommu);
+}
+
 static struct iommu_device *mock_probe_device(struct device *dev)
 {
 	struct mock_iommu *mock = mock_of(dev);
 
 	if (!mock)
 		return ERR_PTR(-ENODEV);
+	mock_expect_found(mock);
 	to_mock_device(dev)->probes++;
 	if (to_mock_device(dev)->fail_probe)
 		return ERR_PTR(to_mock_device(dev)->fail_probe);
@@ -211,6 +221,7 @@ static void mock_release_device(struct device *dev)
 	struct mock_device *mdev = to_mock_device(dev);
 
 	KUNIT_EXPECT_TRUE(mock_of(dev)->test, xa_empty(&mdev->pasids));
+	mock_expect_found(mock_of(dev));
 	mdev->attached = NULL;
 }
 
@@ -304,6 +315,9 @@ static void mock_iommu_unregister(void *data)
 
 	if (mock->registered)
 		iommu_device_unregister_bus(&mock->iommu, mock->bus, &mock->nb);
+	if (mock->iommu.fwnode)
+		KUNIT_EXPECT_NULL(mock->test,
+				  iommu_device_from_fwnode(mock->iommu.fwnode));
 	iommu_device_sysfs_remove(&mock->iommu);
 	/* Every group is gone, and its domains with it */
 	KUNIT_EXPECT_EQ(mock->test, mock->live_domains, 0);

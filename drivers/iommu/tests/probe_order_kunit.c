@@ -617,6 +617,23 @@ static void test_two_buses(struct kunit *test)
 	}
 }
 
+/* A driver finds its instance by firmware's node while it is registered */
+static void test_found_by_node(struct kunit *test)
+{
+	struct mock_iommu *first = mock_iommu_create(test);
+	struct mock_iommu *second = mock_iommu_create_second(test, NULL);
+	struct mock_device *mdev = mock_device_alloc_on(test, second, 0);
+
+	mock_iommu_register(test, first);
+	KUNIT_EXPECT_NULL(test, iommu_device_from_fwnode(&second->fwnode));
+	mock_iommu_register(test, second);
+	KUNIT_EXPECT_PTR_EQ(test, iommu_device_from_fwnode(&second->fwnode),
+			    &second->iommu);
+	/* When it is probed, when it is released and after all: in the mock */
+	mock_device_add(test, mdev);
+	KUNIT_EXPECT_EQ(test, mdev->probes, 1);
+}
+
 static struct kunit_case probe_order_cases[] = {
 	KUNIT_CASE_PARAM(test_order, shape_gen_params),
 	KUNIT_CASE(test_hotplug_order),
@@ -628,6 +645,7 @@ static struct kunit_case probe_order_cases[] = {
 	KUNIT_CASE(test_not_ours),
 	KUNIT_CASE(test_instances),
 	KUNIT_CASE(test_two_buses),
+	KUNIT_CASE(test_found_by_node),
 	{}
 };
 

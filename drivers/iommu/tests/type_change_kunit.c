@@ -1603,19 +1603,12 @@ static int fail_one_fq(struct iova_fq *fq, size_t fq_size, int node)
 }
 
 /* No memory for one of the rings: the last one when the others have it */
-static void test_no_queue(struct kunit *test)
+static void fail_each_ring(struct kunit *test, unsigned int rings)
 {
-	const struct queue *queue = test->param_value;
-	unsigned int rings = queue->single ? 1 : num_possible_cpus();
 	struct state before;
 
-	create_queue_group(test);
-	/* This domain never had a queue */
-	change_type(test, "identity");
-	change_type(test, "DMA");
 	forget_events();
 	before = look();
-	kunit_activate_static_stub(test, iommu_dma_init_one_fq, fail_one_fq);
 	for (unsigned int ring = 1; ring <= rings; ring++) {
 		world.queue_allocs = 0;
 		world.fail_queue_alloc = ring;
@@ -1625,16 +1618,32 @@ static void test_no_queue(struct kunit *test)
 		unmap(world.mdev[0], map(test, world.mdev[0]));
 		expect_flushed(test);
 	}
-
-	world.queue_allocs = 0;
 	world.fail_queue_alloc = 0;
-	change_type(test, "DMA-FQ");
-	KUNIT_EXPECT_EQ(test, world.queue_allocs, rings);
-	expect_type(test, "DMA-FQ", DMA_FQ);
-	map_some(test, 8);
-	unmap_some(8);
+}
+
+static void test_no_queue(struct kunit *test)
+{
+	const struct queue *queue = test->param_value;
+	unsigned int rings = queue->single ? 1 : num_possible_cpus();
+
+	create_queue_group(test);
+	/* This domain never had a queue */
+	change_type(test, "identity");
 	change_type(test, "DMA");
-	expect_flushed(test);
+	kunit_activate_static_stub(test, iommu_dma_init_one_fq, fail_one_fq);
+
+	/* The second time it had one, whose entries are gone */
+	for (int round = 0; round < 2; round++) {
+		fail_each_ring(test, rings);
+		world.queue_allocs = 0;
+		change_type(test, "DMA-FQ");
+		KUNIT_EXPECT_EQ(test, world.queue_allocs, rings);
+		expect_type(test, "DMA-FQ", DMA_FQ);
+		map_some(test, 8);
+		unmap_some(8);
+		change_type(test, "DMA");
+		expect_flushed(test);
+	}
 }
 
 static struct kunit_case type_change_cases[] = {

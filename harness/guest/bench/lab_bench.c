@@ -8,7 +8,8 @@
  *
  *   boot     from when the kernel found its clock, which is among the first
  *            things that it does, until this module was loaded
- *   domain   the life of a domain, once with each allocator
+ *   domain   the life of a domain, with each allocator; with nothing ever
+ *            mapped, and with a page mapped and unmapped meanwhile
  *   map      map and unmap of memory for DMA
  *   hot_add  each function of QEMU's "edu" device on bus 0, taken away before
  *            and then added one by one; <what> is how many there are then
@@ -35,6 +36,9 @@
 #define MAX_FUNCTIONS	256
 /* Rounds before the ones that count, in which caches and pools fill */
 #define WARM_UP		32
+/* Nothing does DMA there. */
+#define USED_IOVA	SZ_256M
+#define USED_PHYS	SZ_256M
 /* An output that outgrows its buffer would be made, and measured, again. */
 #define OUTPUT_SIZE	SZ_64K
 
@@ -96,41 +100,52 @@ static const struct allocator allocators[] = {
 #endif
 };
 
-/* Add what each step of one domain's life took to ns. */
+static int use_domain(struct iommu_domain *domain)
+{
+	int ret = iommu_map(domain, USED_IOVA, USED_PHYS, SZ_4K, IOMMU_READ,
+			    GFP_KERNEL);
+
+	if (ret)
+		return ret;
+	return iommu_unmap(domain, USED_IOVA, SZ_4K) == SZ_4K ? 0 : -EIO;
+}
+
+/* Add what each step of one domain's life took to ns, but not its use. */
 static int live_once(struct device *dev, const struct allocator *allocator,
-		     u64 *ns)
+		     bool used, u64 *ns)
 {
 	struct iommu_domain *domain;
-	u64 at[DOMAIN_STEPS + 1];
-	unsigned int step;
+	u64 start;
 	int ret;
 
-	at[ALLOC] = ktime_get_ns();
+	start = ktime_get_ns();
 	domain = allocator->alloc(dev);
 	if (IS_ERR(domain))
 		return PTR_ERR(domain);
+	ns[ALLOC] += ktime_get_ns() - start;
 
-	at[ATTACH] = ktime_get_ns();
+	start = ktime_get_ns();
 	ret = iommu_attach_device(domain, dev);
-	if (ret) {
-		iommu_domain_free(domain);
-		return ret;
-	}
+	if (ret)
+		goto out_free;
+	ns[ATTACH] += ktime_get_ns() - start;
 
-	at[DETACH] = ktime_get_ns();
+	if (used)
+		ret = use_domain(domain);
+
+	start = ktime_get_ns();
 	iommu_detach_device(domain, dev);
+	ns[DETACH] += ktime_get_ns() - start;
 
-	at[FREE] = ktime_get_ns();
+out_free:
+	start = ktime_get_ns();
 	iommu_domain_free(domain);
-
-	at[DOMAIN_STEPS] = ktime_get_ns();
-	for (step = 0; step < DOMAIN_STEPS; step++)
-		ns[step] += at[step + 1] - at[step];
-	return 0;
+	ns[FREE] += ktime_get_ns() - start;
+	return ret;
 }
 
 static int measure_domain(struct seq_file *out, struct device *dev,
-			  const struct allocator *allocator)
+			  const struct allocator *allocator, bool used)
 {
 	u64 ns[DOMAIN_STEPS] = {};
 	unsigned int round, step;
@@ -139,13 +154,14 @@ static int measure_domain(struct seq_file *out, struct device *dev,
 	for (round = 0; round < WARM_UP + rounds; round++) {
 		if (round == WARM_UP)
 			memset(ns, 0, sizeof(ns));
-		ret = live_once(dev, allocator, ns);
+		ret = live_once(dev, allocator, used, ns);
 		if (ret)
 			return ret;
 	}
 	for (step = 0; step < DOMAIN_STEPS; step++)
-		seq_printf(out, "%s-%s %llu %u\n", allocator->name,
-			   domain_steps[step], ns[step], rounds);
+		seq_printf(out, "%s%s-%s %llu %u\n", allocator->name,
+			   used ? "-used" : "", domain_steps[step], ns[step],
+			   rounds);
 	return 0;
 }
 
@@ -157,8 +173,11 @@ static int domain_show(struct seq_file *out, void *unused)
 
 	if (!dev)
 		return -ENODEV;
-	for (i = 0; i < ARRAY_SIZE(allocators) && !ret; i++)
-		ret = measure_domain(out, dev, &allocators[i]);
+	for (i = 0; i < ARRAY_SIZE(allocators) && !ret; i++) {
+		ret = measure_domain(out, dev, &allocators[i], false);
+		if (!ret)
+			ret = measure_domain(out, dev, &allocators[i], true);
+	}
 	put_device(dev);
 	return ret;
 }
