@@ -10,15 +10,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from . import base as bases
-from . import benchchart, benchparts, benchresults, clones, export, hold
-from . import initramfs, longresults, packages, settings
+from . import benchchart, benchparts, benchresults, clones, emulator, export
+from . import hold, initramfs, longresults, packages, settings
 from . import kernel as kernels
 from . import tree as trees
 from .benchparts import Subject
 from .git import git
 from .machine import run_logs
 from .say import LabError, Progress, output_of, say
-from .testrun import qemu_version
 
 CONFIG = "bench"
 REPEATS = 3
@@ -68,7 +67,7 @@ def series_digest(folder):
 
 def identity(folder):
     """What figures depend on, see benchresults.IDENTITY."""
-    return {"base": bases.base().version, "qemu": qemu_version(),
+    return {"base": bases.base().version, "qemu": emulator.version(),
             "compiler": output_of(["gcc", "--version"]).splitlines()[0],
             "config": config_digest(), "programs": program_digest(),
             "series": series_digest(folder)}

@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from . import emulator, machinespec, settings, splats
 from . import initramfs as guest
-from . import machinespec, settings, splats
 from .agent import Agent
 from .qmp import Qmp
 from .say import LabError, tail
@@ -148,11 +148,12 @@ class Machine:
         self._folder = Path(tempfile.mkdtemp(prefix="lab-"))
         machinespec.make_images(self.devices, self._folder)
         kernel_options = self._kernel_options()
+        accel = emulator.accelerator(emulator.version(self.spec.qemu))
         qmp_ours, qmp_theirs = socket.socketpair()
         agent_ours, agent_theirs = socket.socketpair()
         with qmp_theirs, agent_theirs:
             argv = [*self.spec.qemu_options(self.devices, self._folder,
-                                            self.kernel.memory),
+                                            self.kernel.memory, accel),
                     *self._channels(qmp_theirs, agent_theirs),
                     *kernel_options, *self._extra]
             try:

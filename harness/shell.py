@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from . import initramfs, machinespec, packages
+from . import emulator, initramfs, machinespec, packages
 from . import kernel as kernels
 from .say import LabError, say
 
@@ -55,7 +55,9 @@ def command(kernel, words, images, spec):
     machinespec.make_images(spec.devices, images)
     boot, options = split_words(words)
     # A choice of the person's replaces ours.
-    accel = None if "-accel" in options or "-enable-kvm" in options else "tcg"
+    accel = None
+    if "-accel" not in options and "-enable-kvm" not in options:
+        accel = emulator.accelerator(emulator.version(spec.qemu))
     return [*spec.qemu_options(spec.devices, images, kernel.memory, accel),
             "-chardev", "stdio,id=console,mux=on,signal=off",
             "-chardev", "null,id=agent", "-mon", "chardev=console",

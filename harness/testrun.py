@@ -4,12 +4,11 @@
 import importlib
 import json
 import resource
-import subprocess
 import time
 import traceback
 
 from . import base as bases
-from . import machinespec, settings, tree
+from . import emulator, machinespec, settings, tree
 from .counts import Counts
 from .say import LabError, say
 
@@ -60,16 +59,6 @@ def table(rows):
     return lines
 
 
-def qemu_version():
-    """QEMU's version, for the record."""
-    try:
-        done = subprocess.run(["qemu-system-x86_64", "--version"],
-                              check=True, capture_output=True, text=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.splitlines()[0]
-
-
 def release():
     """The release of the test kernel, when it has been built."""
     path = settings.TREE / "out-test/include/config/kernel.release"
@@ -81,7 +70,7 @@ def record(rows, options):
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     base = bases.base()
     text = json.dumps({
-        "base": base.version, "kernel": release(), "qemu": qemu_version(),
+        "base": base.version, "kernel": release(), "qemu": emulator.version(),
         "patches": tree.digest(tree.patches()), "options": options,
         "suites": {counts.suite: {
             "passed": counts.passed, "failed": counts.failed,

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness import (hardware, iommufd, machinespec, machinetests, selftests,
-                     shell, splats)
+from harness import (emulator, hardware, iommufd, machinespec, machinetests,
+                     selftests, shell, splats)
 from harness import kernel as kernels
 from harness.machine import SLOT_OFF, SLOT_ON, SLOT_SCRIPT
 from harness.say import LabError
@@ -36,6 +36,16 @@ ok 3 global.busy # SKIP no such group
 def test_unknown_machine_is_named():
     with pytest.raises(LabError, match="no machine is called zz"):
         machinespec.spec("zz")
+
+
+@pytest.mark.parametrize("said, accelerator", [
+    ("QEMU emulator version 7.2.22 (Debian 1:7.2)", "tcg,thread=single"),
+    ("QEMU emulator version 8.1.5", "tcg,thread=single"),
+    ("QEMU emulator version 8.2.0", "tcg"),
+    ("QEMU emulator version 10.0.2 (Debian 1:10.0.2)", "tcg"),
+    ("something else", "tcg"), (None, "tcg")])
+def test_old_emulator_has_one_thread(said, accelerator):
+    assert emulator.accelerator(said) == accelerator
 
 
 def test_every_machine_is_complete():

@@ -227,6 +227,10 @@ static int open_container(const struct device *device, int *group_fd)
 	int container, fd = -1;
 
 	read_device_link(device, "iommu_group", group);
+	if (!group[0]) {
+		errno = ENOENT;
+		return -1;
+	}
 	snprintf(path, sizeof(path), "/dev/vfio/%s", group);
 	*group_fd = open(path, O_RDWR | O_CLOEXEC);
 	if (*group_fd < 0)
