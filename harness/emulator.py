@@ -23,10 +23,12 @@ def version(program="qemu-system-x86_64"):
 def accelerator(said):
     """What -accel has to be for a QEMU that says this of its version.
 
-    Before 8.2, a processor that reaches for a register while another one
-    changes the map of memory, as whoever binds a driver or attaches a device
-    does, can reach another device. Disks get what was for a neighbour then,
-    and timers stop. With one host thread for all processors this is not so.
+    Before 8.2, a processor that reaches for a register while another thread
+    changes the map of memory can reach another device. A disk gets what was
+    for its neighbour then, or a timer is not set and the guest stands still.
+    Whoever binds a driver or attaches a device changes the map. With one
+    thread for all processors only QEMU's own thread is left to do so, such as
+    when a card is plugged.
     """
     found = re.search(r"version (\d+)\.(\d+)", said or "")
     if found and tuple(map(int, found.groups())) < THREADS:

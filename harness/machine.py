@@ -110,6 +110,8 @@ class Machine:
         self.devices = self.spec.devices if devices is None else devices
         self.known = [*self.devices, *present]
         self.declared = []
+        # {fault: how long the logs were then}
+        self._declared_at = {}
         self._boot = list(boot)
         self._extra = list(extra)
         self._root_disk = root_disk
@@ -387,20 +389,39 @@ class Machine:
                 raise self._error(f"the log has no line like {pattern!r}")
             time.sleep(0.2)
 
-    def expect_fault(self, name, address):
-        """Declare that a device's access to an address will be blocked."""
-        self.declared.append(self._fault(name, address))
+    def _whole_logs(self):
+        """The kernel's log and QEMU's trace, without unfinished lines."""
+        return [whole_lines(text) for text in (self.serial(), self.trace())]
+
+    def logs_so_far(self):
+        """How long the logs are, for expect_fault()."""
+        return [len(text) for text in self._whole_logs()]
+
+    def expect_fault(self, name, address, since=None):
+        """Declare that a device's access to an address will be blocked.
+
+        Or was, since logs_so_far() was asked.
+        """
+        fault = self._fault(name, address)
+        self.declared.append(fault)
+        self._declared_at[fault] = since or self.logs_so_far()
 
     def _fault(self, name, address):
         return splats.Fault(self.device(name).address,
                             address & splats.PAGE)
 
     def wait_for_fault(self, name, address, timeout=COMMAND_SECONDS):
-        """Wait for the report of a device's access; its lines."""
+        """Wait for the report of a device's access; its lines.
+
+        One from before the access was declared is of another.
+        """
         wanted = self._fault(name, address)
+        starts = self._declared_at.get(wanted, (0, 0))
         deadline = time.monotonic() + timeout * self.kernel.slower
         while True:
-            for fault, lines in splats.faults(self.serial() + self.trace()):
+            fresh = [text[start:] for text, start
+                     in zip((self.serial(), self.trace()), starts)]
+            for fault, lines in splats.faults("".join(fresh)):
                 if fault == wanted:
                     return lines
             if time.monotonic() > deadline:
@@ -413,8 +434,7 @@ class Machine:
 
     def findings(self):
         """What broke the splat rule since this was last asked."""
-        log, trace = (whole_lines(text)
-                      for text in (self.serial(), self.trace()))
+        log, trace = self._whole_logs()
         if self._process and self._process.poll() is None:
             log = splats.without_open_report(log)
         fresh = log[self._judged:] + trace[self._trace_judged:]

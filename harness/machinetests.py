@@ -127,14 +127,29 @@ def run(expression=None, everything=False, machine=None):
     only_kasan = everything and means_kasan(expression)
     counts = Counts("machines")
     if not only_kasan:
-        counts.add(pytest(built(machinespec.specs(chosen)), logs, expression,
-                          machines=chosen, more=["--long"] * everything))
+        counts.add(run_plain(chosen, logs, expression, everything))
     if everything and (only_kasan or not expression):
         counts.add(run_kasan(chosen, logs, expression))
+    left = [name for name in machinespec.names() if name not in chosen]
+    if left and not machine:
+        say(f"  left to --all: {', '.join(left)}")
     if not counts.total and not expression:
         raise LabError(f"pytest found no test in {TESTS}")
     if everything and expression in (None, "stock_groups"):
         counts.add(check_reference(logs.with_name(logs.name + "-stock")))
+    return counts
+
+
+def run_plain(chosen, logs, expression=None, everything=False):
+    """The tests on the kernel that they are written for."""
+    specs = machinespec.specs(chosen)
+    seen = longresults.state(programs=True)
+    counts = pytest(built(specs), logs, expression, machines=chosen,
+                    more=["--long"] * everything)
+    if counts.passed and not counts.failed and not expression:
+        for spec in specs:
+            if spec.only_in_all:
+                longresults.note(longresults.on_machine(spec.name), seen)
     return counts
 
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -360,6 +361,16 @@ def test_missing_packages_are_named(monkeypatch):
 def test_wrong_words_are_named(words, said, capsys):
     assert cli.main(words) == 1
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name, kept", [("GR0_sCR0", False),
+                                        ("fooBar", True)])
+def test_names_of_the_base_can_be_used(monkeypatch, name, kept):
+    line = f"x.patch:1: CHECK:CAMELCASE: Avoid CamelCase: <{name}>"
+    monkeypatch.setattr(checks, "printed", lambda *args: [line, "other"])
+    monkeypatch.setattr(checks, "run_git", lambda folder, *args: (
+        SimpleNamespace(returncode=int("GR0_sCR0" not in args))))
+    assert checks.checkpatch(None) == [line] * kept + ["other"]
 
 
 def test_records_are_asked_for_but_of_what_is_named():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness import kernel as kernels
-from harness import longresults, machinespec, machinetests
+from harness import longresults, machinespec, machinetests, settings
 from harness.counts import Counts
 
 PROVOKE = "/sys/kernel/debug/provoke-crash/DIRECT"
@@ -31,18 +31,53 @@ def test_configuration_of_an_image(tmp_path, folder, arch, config):
     assert kernels.given(image, other) is None
 
 
+@pytest.fixture(name="recorded")
+def fixture_recorded(monkeypatch):
+    """What is recorded, of runs that take no time; it is in no file."""
+    seen = []
+    monkeypatch.setattr(machinetests, "built", lambda *args: [])
+    monkeypatch.setattr(longresults, "note",
+                        lambda name, state=None: seen.append(name))
+    return seen
+
+
+def ends_with(monkeypatch, failed):
+    """Every run of pytest has one test that passes, and so many that fail."""
+    monkeypatch.setattr(machinetests, "pytest", lambda *args, **more: Counts(
+        "machines", passed=1, failed=failed))
+
+
 @pytest.mark.parametrize("expression, failed, noted", [
     (None, 0, True), ("kasan", 0, True), ("kasan and kdump", 0, False),
     ("kasan", 1, False)])
-def test_only_a_whole_good_run_is_recorded(monkeypatch, tmp_path, expression,
-                                           failed, noted):
-    seen = []
-    monkeypatch.setattr(machinetests, "built", lambda *args: [])
-    monkeypatch.setattr(machinetests, "pytest", lambda *args, **more: Counts(
-        "machines", passed=1, failed=failed))
-    monkeypatch.setattr(longresults, "note", seen.append)
+def test_only_a_whole_good_run_is_recorded(monkeypatch, tmp_path, recorded,
+                                           expression, failed, noted):
+    ends_with(monkeypatch, failed)
     machinetests.run_kasan(["vtd", "smmuv3"], tmp_path, expression)
-    assert seen == [longresults.under_kasan("vtd")] * noted
+    assert recorded == [longresults.under_kasan("vtd")] * noted
+
+
+@pytest.mark.parametrize("expression, failed, noted", [
+    (None, 0, True), ("kdump", 0, False), (None, 1, False)])
+def test_machine_of_no_default_run_is_recorded(monkeypatch, tmp_path, recorded,
+                                               expression, failed, noted):
+    ends_with(monkeypatch, failed)
+    machinetests.run_plain(["vtd", "smmuv3"], tmp_path, expression)
+    assert recorded == [longresults.on_machine("smmuv3")] * noted
+
+
+def test_machines_depend_on_programs(monkeypatch, tmp_path):
+    program = tmp_path / "tools" / "program.c"
+    program.parent.mkdir()
+    monkeypatch.setattr(settings, "ROOT", tmp_path)
+    monkeypatch.setattr(settings, "new_files", lambda: ["tools/program.c"])
+    states = []
+    for text in ("one", "two"):
+        program.write_text(text)
+        states.append([longresults.state(programs) for programs in (False,
+                                                                    True)])
+    assert states[0][0] == states[1][0]
+    assert states[0][1] != states[1][1]
 
 
 @pytest.mark.parametrize("expression, everything, on_test, on_kasan", [
@@ -50,17 +85,17 @@ def test_only_a_whole_good_run_is_recorded(monkeypatch, tmp_path, expression,
     ("kasan", True, False, True), ("kasan and kdump", True, False, True),
     ("kdump", True, True, False), ("not kasan", True, True, False),
     ("kasan", False, True, False)])
-def test_which_kernels_run(monkeypatch, expression, everything, on_test,
-                           on_kasan):
+def test_which_kernels_run(monkeypatch, recorded, expression, everything,
+                           on_test, on_kasan):
     ran = []
     one = Counts("machines", passed=1)
-    monkeypatch.setattr(machinetests, "built", lambda *args: [])
     monkeypatch.setattr(machinetests, "pytest", lambda *args, **more: (
         ran.append("test") or one))
     monkeypatch.setattr(machinetests, "run_kasan", lambda *args: (
         ran.append("kasan") or one))
     monkeypatch.setattr(machinetests, "check_reference", lambda *args: one)
     machinetests.run(expression, everything)
+    assert bool(recorded) == (everything and not expression)
     assert ran == ["test"] * on_test + ["kasan"] * on_kasan
 
 

@@ -78,8 +78,9 @@ def test_strict_invalidation_blocks_it(machine, group, where):
     path = f"/sys/kernel/iommu_groups/{group}/type"
     for _ in range(2):
         machine.run(f"echo DMA-FQ >{path}")
+        before = machine.logs_so_far()
         machine.run(RUN.format(group=group, where=where, files=FILES))
         address = value(machine, "address")
-        machine.expect_fault("edu0", address)
+        machine.expect_fault("edu0", address, before)
         assert machine.wait_for_fault("edu0", address)
         assert value(machine, "value") == FIRST

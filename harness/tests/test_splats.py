@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """The splat rule finds what it must and nothing else."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from harness import machinespec, proofs, splats
+from harness.machine import Machine
+from harness.say import LabError
 
 GOOD = """\
 [    0.000000] Linux version 6.12.117
@@ -98,6 +102,26 @@ def test_report_is_waited_for_until_it_is_whole():
         assert splats.findings(begun)
     for log in (GOOD, GOOD + report, GOOD + report + GOOD):
         assert splats.without_open_report(log) == log
+
+
+def test_report_from_before_is_not_waited_for(tmp_path):
+    log = tmp_path / "serial.log"
+    log.write_text(GOOD + FAULT)
+    machine = Machine(SimpleNamespace(slower=1), log)
+    assert machine.wait_for_fault("edu0", 0x3456000, timeout=0)
+    machine.expect_fault("edu0", 0x3456008)
+    with pytest.raises(LabError, match="no fault of 00:06.0 at 0x3456000"):
+        machine.wait_for_fault("edu0", 0x3456008, timeout=0)
+    before = machine.logs_so_far()
+    with log.open("a") as file:
+        file.write(FAULT)
+    assert machine.wait_for_fault("edu0", 0x3456008, timeout=0)
+    # Declared when it is over
+    machine.expect_fault("edu0", 0x3456008)
+    with pytest.raises(LabError, match="no fault of"):
+        machine.wait_for_fault("edu0", 0x3456008, timeout=0)
+    machine.expect_fault("edu0", 0x3456008, before)
+    assert machine.wait_for_fault("edu0", 0x3456008, timeout=0)
 
 
 def test_report_that_cannot_be_read_is_found():
