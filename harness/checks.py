@@ -458,10 +458,10 @@ def long_names(folder):
     states = {check.name: check.state for check in long_checks(folder)}
     states.update(dict.fromkeys((longresults.KASAN, longresults.GROUPS,
                                  longresults.IOMMUFD)))
-    states.update({longresults.under_kasan(spec.name): None
+    seen = longresults.state(programs=True)
+    states.update({longresults.under_kasan(spec.name): seen
                    for spec in machinespec.specs() if spec.under_kasan})
     # A default run has those of the others itself.
-    seen = longresults.state(programs=True)
     states.update({longresults.on_machine(spec.name): seen
                    for spec in machinespec.specs() if spec.only_in_all})
     return states

@@ -156,6 +156,7 @@ def run_plain(chosen, logs, expression=None, everything=False):
 def run_kasan(chosen, logs, expression=None):
     """The tests on the KASAN kernel, on those machines that have them."""
     counts = Counts("machines")
+    seen = longresults.state(programs=True)
     for spec in machinespec.specs(chosen):
         if not spec.under_kasan:
             continue
@@ -166,7 +167,7 @@ def run_kasan(chosen, logs, expression=None):
                      more=["--long", "--config", KASAN])
         counts.add(one)
         if one.passed and not one.failed and expression in (None, KASAN):
-            longresults.note(longresults.under_kasan(spec.name))
+            longresults.note(longresults.under_kasan(spec.name), seen)
     return counts
 
 

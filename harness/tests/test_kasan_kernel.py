@@ -85,8 +85,8 @@ def test_machines_depend_on_programs(monkeypatch, tmp_path):
     ("kasan", True, False, True), ("kasan and kdump", True, False, True),
     ("kdump", True, True, False), ("not kasan", True, True, False),
     ("kasan", False, True, False)])
-def test_which_kernels_run(monkeypatch, recorded, expression, everything,
-                           on_test, on_kasan):
+def test_which_kernels_run(monkeypatch, recorded, capsys, expression,
+                           everything, on_test, on_kasan):
     ran = []
     one = Counts("machines", passed=1)
     monkeypatch.setattr(machinetests, "pytest", lambda *args, **more: (
@@ -96,6 +96,8 @@ def test_which_kernels_run(monkeypatch, recorded, expression, everything,
     monkeypatch.setattr(machinetests, "check_reference", lambda *args: one)
     machinetests.run(expression, everything)
     assert bool(recorded) == (everything and not expression)
+    assert ("left to --all: virtio, " in capsys.readouterr().out) \
+        != everything
     assert ran == ["test"] * on_test + ["kasan"] * on_kasan
 
 

@@ -48,6 +48,13 @@ def test_old_emulator_has_one_thread(said, accelerator):
     assert emulator.accelerator(said) == accelerator
 
 
+def test_processors_have_the_threads_that_they_can_have(plain):
+    accelerator = emulator.accelerator(emulator.version(plain.spec.qemu))
+    threads = {each["thread-id"]
+               for each in plain.qmp.command("query-cpus-fast")}
+    assert len(threads) == (1 if "single" in accelerator else 2)
+
+
 def test_every_machine_is_complete():
     for spec in machinespec.specs():
         assert spec.title and spec.arch in kernels.IMAGES
